@@ -1,0 +1,59 @@
+# Two commands are all that is needed: `make demo` and `make test`. Each sets up what it needs, in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+DATA   ?= ../shared/data/tau2/airline
+OUT    ?= report.json
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench bench-airline bench-retail docs lock clean
+
+help: ## this list
+	@echo "cxplane: the open control plane for customer service"
+	@echo
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "==> setting up $(VENV) from requirements.lock (once; a minute or two)"
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cxplane needs Python 3.11 or newer; say which with PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## the main job, live: store, four systems, plane, agents asking (ONCE=1 ends by itself)
+	@echo "==> starting the demo"
+	@$(BIN)/python examples/broadband/demo.py $(if $(ONCE),--once,)
+
+test: $(STAMP) ## all tests, on a real Postgres that starts from a wheel
+	@echo "==> running the tests"
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## formatting, types, import contracts, docs
+	@echo "==> ruff";         $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> mypy";         $(BIN)/mypy
+	@echo "==> import rules"; $(BIN)/lint-imports
+	@echo "==> docs";         $(BIN)/python scripts/docs.py --check
+
+format: $(STAMP) ## put the code into shape
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+docs: $(STAMP) ## write the reference pages anew from the code
+	@$(BIN)/python scripts/docs.py
+
+bench: $(STAMP) ## the figures of docs/benchmarks.md
+	@echo "==> running the benchmarks"
+	@$(BIN)/python benchmarks/gate.py --out $(OUT)
+
+bench-airline: $(STAMP) ## recorded AI agents against a written airline policy: DATA=DIR OUT=report.json
+	@$(BIN)/python benchmarks/airline/run.py --data $(DATA) --out $(OUT)
+
+bench-retail: $(STAMP) ## the same with the retail domain: DATA=DIR OUT=report.json
+	@$(BIN)/python benchmarks/retail/run.py --data $(DATA) --out $(OUT)
+
+lock: ## choose versions anew (needs pip-tools)
+	pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --strip-extras --no-header --extra dev --allow-unsafe -o requirements.lock pyproject.toml
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo

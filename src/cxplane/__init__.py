@@ -1,0 +1,3 @@
+"""The open control plane for customer service."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The words of cxplane: frozen types that check themselves, and no input or output."""

@@ -1,0 +1,122 @@
+"""The answer to a request: `Allowed`, `Held` or `Refused`, always with reasons.
+
+An `Allowed` is made in one file only, `decide/judge.py`; `act` takes nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from cxplane.domain.request import ActionRequest
+from cxplane.domain.values import Json
+
+
+class Verdict(StrEnum):
+    ALLOW = "allow"
+    HOLD = "hold"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One ground of a decision. `code` is for machines: a policy gives `policy`, everything else its own word."""
+
+    code: str  # policy | no_policy | policy_error | input | caller | customer | conversation | fact | scope | consent | budget | mode | confidence | key | approver | action
+    text: str
+    effect: Verdict
+    policy: str | None = None  # policy id (its @id)
+    file: str | None = None
+    line: int | None = None
+    where: str | None = None  # JSON pointer into the input, fact name, budget id …
+
+
+@dataclass(frozen=True, slots=True)
+class FactValue:
+    """One known thing with value, source and freshness."""
+
+    name: str
+    value: Json = field(repr=False)
+    source: str  # "billing.get_account", "computed", "table baggage_allowance", "recorded by agent:fin"
+    as_of: datetime
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """What the policy engine answered for one of the two Cedar actions."""
+
+    action: str
+    outcome: str  # allow | deny | no_decision | error
+    policies: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Obligations:
+    """What the determining policies oblige us to: the union of all, strictest wins."""
+
+    approvers: frozenset[str] = frozenset()  # roles; every policy's set must be met: see `approver_sets`
+    approver_sets: tuple[frozenset[str], ...] = ()  # one role of each set must be held
+    require: frozenset[str] = frozenset()  # "four-eyes", "log", "redact:email" …
+    cites: frozenset[str] = frozenset()
+    expires_s: float | None = None  # the shortest
+    default: str = "refuse"  # what happens when nobody answers: refuse (the only safe one), or escalate:<role>
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """Everything that led to a decision, enough to explain and to repeat it."""
+
+    release: str  # content hash
+    at: datetime
+    reasons: tuple[Reason, ...]
+    determined_by: str  # rule | policy | model | person
+    facts: tuple[FactValue, ...] = ()
+    tiers: tuple[Tier, ...] = ()
+    obligations: Obligations = Obligations()
+    context: Mapping[str, Json] = field(default_factory=dict, repr=False)  # what Cedar saw beside input and facts
+    mode: str = "act"
+    money: int | None = None  # minor units that count against budgets
+    approver: str | None = None
+    took_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """It may be carried out. Made in `decide/judge.py` only."""
+
+    request: ActionRequest
+    grounds: Grounds
+    key: str | None  # hash of the business key; None for reads
+
+    verdict = Verdict.ALLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """It waits for a person."""
+
+    request: ActionRequest
+    grounds: Grounds
+    key: str | None
+    approver_sets: tuple[frozenset[str], ...]
+    expires_at: datetime
+    default: str = "refuse"
+
+    verdict = Verdict.HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It is not done. Said with the reasons and what would change the answer."""
+
+    request: ActionRequest
+    grounds: Grounds
+
+    verdict = Verdict.REFUSE
+
+
+Decision = Allowed | Held | Refused

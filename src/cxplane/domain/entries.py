@@ -1,0 +1,436 @@
+"""What each kind of entry carries: the contract between those who append and the store that folds.
+
+kind                    stream        body keys that projections are folded from
+request                 request id    id action version caller customer conversation channel purpose key input_hash body_hash
+                                      dry_run replaces undoes            private: input reason recorded candidates
+decision                request id    request verdict status reasons determined_by tiers facts obligations … (see `decision_body`)
+                                                                         private: facts (name -> value), context
+intent                  request id    request action key due             (an open intent until an outcome comes)
+outcome                 request id    request status error kind confirmed_by attempts     private: output
+approval.opened         request id    approval request action customer proposed_by approver_sets four_eyes expires_at default
+approval.decided        request id    approval request status decided_by replaced_by      private: comment
+customer.changed        customer id   (nothing: all is personal)         private: attributes identities
+customer.assurance      customer id   level method until
+customer.consent        customer id   purpose granted channel data source
+conversation.opened     conversation  customer channel
+fact.recorded           conversation  name                               private: value
+release.made            release hash  hash note gates
+release.live            release hash  hash previous
+key.created             key id        id caller hash expires_at
+key.revoked             key id        id
+
+Folding rules:
+- `request` inserts the request row (status `running` until a decision says otherwise).
+- `decision` sets verdict and status; verdict allow on a write takes the claim and reservations of its Write.
+- `intent` opens an intent; `outcome` closes it unless its status is `unknown` (then the intent stays open, `due` moves) or `stuck`
+  (closed for the sweeper, listed for people).
+- `outcome` with status failed, and `approval.decided` with status rejected, edited or expired, free the request's claim and give back its
+  reservations.
+- `approval.decided` with status rejected, expired or edited sets the request's status to rejected, expired or replaced (and
+  `replaced_by`); with status approved it leaves the status to the decision that comes with it.
+- an `outcome` sets the request's status and error; done on a request that `undoes` another sets that one's `undone_by`.
+- within one Write the frees come before the claim: a claim held by the request named in `expect` may be taken over by this Write.
+- a repeated `customer.changed` merges attributes and identities (a null attribute removes it).
+- `release.live` makes that release the live one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from cxplane.domain.decision import (
+    Allowed,
+    Decision,
+    FactValue,
+    Grounds,
+    Held,
+    Obligations,
+    Reason,
+    Tier,
+    Verdict,
+)
+from cxplane.domain.outcome import Attempt, Outcome, Status
+from cxplane.domain.people import Caller, CallerKind
+from cxplane.domain.record import Entry, NewEntry
+from cxplane.domain.request import ActionRequest, Candidate
+
+
+def _lean(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what says nothing: the record is kept small."""
+    return {k: v for k, v in body.items() if v is not None and v != [] and v != {} and v != ""}
+
+
+def request_entry(request: ActionRequest, *, version: int, key: str | None, body_hash: str | None = None) -> NewEntry:
+    return NewEntry(
+        kind="request",
+        stream=request.id,
+        at=request.at,
+        actor=request.caller.name,
+        body=_lean(
+            {
+                "id": request.id,
+                "action": request.action,
+                "version": version,
+                "caller": request.caller.name,
+                "roles": sorted(request.caller.roles),
+                "team": request.caller.team,
+                "data": None if request.caller.data is None else sorted(request.caller.data),
+                "customer": request.customer,
+                "conversation": request.conversation,
+                "channel": request.channel,
+                "purpose": request.purpose,
+                "confidence": request.confidence,
+                "key": key,
+                "input_hash": request.input_hash,
+                "body_hash": body_hash,
+                "dry_run": request.dry_run or None,
+                "replaces": request.replaces,
+                "undoes": request.undoes,
+            }
+        ),
+        private=_lean(
+            {
+                "input": dict(request.input) or None,
+                "reason": request.reason,
+                "recorded": dict(request.recorded),
+                "candidates": [
+                    _lean({"action": c.action, "score": c.score, "why_not": c.why_not}) for c in request.candidates
+                ],
+            }
+        ),
+        cause=request.cause,
+    )
+
+
+def request_from(entry: Entry) -> ActionRequest:
+    """The request as it was asked, from its entry."""
+    body, private = entry.body, entry.private or {}
+    kind, _, name = body["caller"].partition(":")
+    return ActionRequest(
+        id=body["id"],
+        tenant=entry.tenant,
+        action=body["action"],
+        input=private.get("input", {}),
+        caller=Caller(
+            kind=CallerKind(kind),
+            id=name,
+            roles=frozenset(body.get("roles", ())),
+            team=body.get("team"),
+            data=frozenset(body["data"]) if "data" in body else None,
+        ),
+        at=entry.at,
+        customer=body.get("customer"),
+        conversation=body.get("conversation"),
+        channel=body.get("channel", "api"),
+        purpose=body.get("purpose"),
+        confidence=body.get("confidence"),
+        reason=private.get("reason", ""),
+        candidates=tuple(
+            Candidate(c["action"], c.get("score"), c.get("why_not", "")) for c in private.get("candidates", ())
+        ),
+        recorded=private.get("recorded", {}),
+        dry_run=body.get("dry_run", False),
+        replaces=body.get("replaces"),
+        undoes=body.get("undoes"),
+        cause=entry.cause,
+    )
+
+
+def reason_body(reason: Reason) -> dict[str, Any]:
+    return _lean(
+        {
+            "code": reason.code,
+            "text": reason.text,
+            "effect": reason.effect.value,
+            "policy": reason.policy,
+            "file": reason.file,
+            "line": reason.line,
+            "where": reason.where,
+        }
+    )
+
+
+def obligations_body(obligations: Obligations) -> dict[str, Any]:
+    return _lean(
+        {
+            "approver_sets": [sorted(s) for s in obligations.approver_sets],
+            "require": sorted(obligations.require),
+            "cites": sorted(obligations.cites),
+            "expires_s": obligations.expires_s,
+            "default": obligations.default if obligations.expires_s is not None else None,
+        }
+    )
+
+
+def decision_status(decision: Decision) -> Status:
+    if decision.request.dry_run:
+        return Status.PREVIEWED
+    return {Verdict.ALLOW: Status.RUNNING, Verdict.HOLD: Status.HELD, Verdict.REFUSE: Status.REFUSED}[decision.verdict]
+
+
+def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntry:
+    """`at` is the time by the wall; what judging saw as `now` is kept beside it where the two differ."""
+    grounds = decision.grounds
+    at = at or grounds.at
+    body = _lean(
+        {
+            "request": decision.request.id,
+            "verdict": decision.verdict.value,
+            "status": decision_status(decision).value,
+            "key": decision.key if isinstance(decision, (Allowed, Held)) else None,
+            "determined_by": grounds.determined_by,
+            "reasons": [reason_body(r) for r in grounds.reasons],
+            "tiers": [
+                _lean(
+                    {"action": t.action, "outcome": t.outcome, "policies": list(t.policies), "errors": list(t.errors)}
+                )
+                for t in grounds.tiers
+            ],
+            "facts": {
+                f.name: _lean({"source": f.source, "as_of": f.as_of.isoformat(), "age_s": round(f.age_s, 3) or None})
+                for f in grounds.facts
+            },
+            "obligations": obligations_body(grounds.obligations),
+            "mode": grounds.mode,
+            "money": grounds.money,
+            "approver": grounds.approver,
+            "took_ms": round(grounds.took_ms, 2),
+            "now": grounds.at.isoformat() if grounds.at != at else None,
+        }
+    )
+    if isinstance(decision, Held):
+        body["approver_sets"] = [sorted(s) for s in decision.approver_sets]
+        body["expires_at"] = decision.expires_at.isoformat()
+        body["default"] = decision.default
+    return NewEntry(
+        kind="decision",
+        stream=decision.request.id,
+        at=at,
+        actor="cxplane",
+        body=body,
+        private=_lean({"facts": {f.name: f.value for f in grounds.facts}, "context": dict(grounds.context)}),
+        release=grounds.release,
+    )
+
+
+def grounds_from(entry: Entry) -> Grounds:
+    """What led to the decision, from its entry."""
+    body, private = entry.body, entry.private or {}
+    obligations = body.get("obligations", {})
+    values = private.get("facts", {})
+    return Grounds(
+        release=entry.release or "",
+        at=datetime.fromisoformat(body["now"]) if "now" in body else entry.at,
+        reasons=tuple(
+            Reason(
+                code=r["code"],
+                text=r["text"],
+                effect=Verdict(r["effect"]),
+                policy=r.get("policy"),
+                file=r.get("file"),
+                line=r.get("line"),
+                where=r.get("where"),
+            )
+            for r in body.get("reasons", ())
+        ),
+        determined_by=body["determined_by"],
+        facts=tuple(
+            FactValue(name, values.get(name), f["source"], datetime.fromisoformat(f["as_of"]), f.get("age_s", 0.0))
+            for name, f in body.get("facts", {}).items()
+        ),
+        tiers=tuple(
+            Tier(t["action"], t["outcome"], tuple(t.get("policies", ())), tuple(t.get("errors", ())))
+            for t in body.get("tiers", ())
+        ),
+        obligations=Obligations(
+            approvers=frozenset(r for s in obligations.get("approver_sets", ()) for r in s),
+            approver_sets=tuple(frozenset(s) for s in obligations.get("approver_sets", ())),
+            require=frozenset(obligations.get("require", ())),
+            cites=frozenset(obligations.get("cites", ())),
+            expires_s=obligations.get("expires_s"),
+            default=obligations.get("default", "refuse"),
+        ),
+        context=private.get("context", {}),
+        mode=body.get("mode", "act"),
+        money=body.get("money"),
+        approver=body.get("approver"),
+        took_ms=body.get("took_ms", 0.0),
+    )
+
+
+def intent_entry(allowed: Allowed, *, at: datetime, due: datetime) -> NewEntry:
+    return NewEntry(
+        kind="intent",
+        stream=allowed.request.id,
+        at=at,
+        actor="cxplane",
+        body=_lean(
+            {
+                "request": allowed.request.id,
+                "action": allowed.request.action,
+                "key": allowed.key,
+                "due": due.isoformat(),
+            }
+        ),
+        release=allowed.grounds.release,
+    )
+
+
+def outcome_entry(outcome: Outcome, *, release: str, due: datetime | None = None, actor: str = "cxplane") -> NewEntry:
+    """`due` says when to look again, for an outcome that is still unknown."""
+    return NewEntry(
+        kind="outcome",
+        stream=outcome.request,
+        at=outcome.at,
+        actor=actor,
+        body=_lean(
+            {
+                "request": outcome.request,
+                "status": outcome.status.value,
+                "confirmed_by": outcome.confirmed_by,
+                "error": outcome.error,
+                "kind": outcome.kind,
+                "attempts": [
+                    _lean({"at": a.at.isoformat(), "took_ms": round(a.took_ms, 2), "result": a.result, "said": a.said})
+                    for a in outcome.attempts
+                ],
+                "due": due.isoformat() if due else None,
+            }
+        ),
+        private=None if outcome.output is None else {"output": dict(outcome.output)},
+        release=release,
+    )
+
+
+def outcome_from(entry: Entry) -> Outcome:
+    body = entry.body
+    return Outcome(
+        request=body["request"],
+        status=Status(body["status"]),
+        at=entry.at,
+        output=(entry.private or {}).get("output"),
+        confirmed_by=body.get("confirmed_by"),
+        error=body.get("error"),
+        kind=body.get("kind"),
+        attempts=tuple(
+            Attempt(datetime.fromisoformat(a["at"]), a["took_ms"], a["result"], a.get("said", ""))
+            for a in body.get("attempts", ())
+        ),
+    )
+
+
+def approval_opened(held: Held, approval: str, *, four_eyes: bool, at: datetime | None = None) -> NewEntry:
+    return NewEntry(
+        kind="approval.opened",
+        stream=held.request.id,
+        at=at or held.grounds.at,
+        actor="cxplane",
+        body=_lean(
+            {
+                "approval": approval,
+                "request": held.request.id,
+                "action": held.request.action,
+                "customer": held.request.customer,
+                "proposed_by": held.request.caller.name,
+                "approver_sets": [sorted(s) for s in held.approver_sets],
+                "four_eyes": four_eyes or None,
+                "expires_at": held.expires_at.isoformat(),
+                "default": held.default,
+            }
+        ),
+        release=held.grounds.release,
+    )
+
+
+def approval_decided(
+    approval: str,
+    request: str,
+    *,
+    status: str,
+    by: str,
+    at: datetime,
+    comment: str = "",
+    replaced_by: str | None = None,
+) -> NewEntry:
+    """`status`: approved | rejected | edited | expired. `by`: caller name, or "cxplane" when it expired."""
+    return NewEntry(
+        kind="approval.decided",
+        stream=request,
+        at=at,
+        actor=by,
+        body=_lean(
+            {"approval": approval, "request": request, "status": status, "decided_by": by, "replaced_by": replaced_by}
+        ),
+        private={"comment": comment} if comment else None,
+    )
+
+
+def customer_changed(
+    customer: str,
+    *,
+    attributes: Mapping[str, Any],
+    identities: Sequence[Mapping[str, str]],
+    at: datetime,
+    actor: str,
+) -> NewEntry:
+    return NewEntry(
+        "customer.changed",
+        customer,
+        at,
+        actor,
+        {},
+        _lean({"attributes": dict(attributes), "identities": [dict(i) for i in identities]}),
+    )
+
+
+def customer_assured(customer: str, *, level: int, method: str, until: datetime, at: datetime, actor: str) -> NewEntry:
+    return NewEntry(
+        "customer.assurance", customer, at, actor, {"level": level, "method": method, "until": until.isoformat()}
+    )
+
+
+def customer_consented(
+    customer: str,
+    *,
+    purpose: str,
+    granted: bool,
+    source: str,
+    at: datetime,
+    actor: str,
+    channel: str | None = None,
+    data: Sequence[str] = (),
+) -> NewEntry:
+    body = {"purpose": purpose, "granted": granted, "source": source}
+    return NewEntry("customer.consent", customer, at, actor, body | _lean({"channel": channel, "data": sorted(data)}))
+
+
+def conversation_opened(conversation: str, *, customer: str | None, channel: str, at: datetime, actor: str) -> NewEntry:
+    return NewEntry("conversation.opened", conversation, at, actor, _lean({"customer": customer, "channel": channel}))
+
+
+def fact_recorded(conversation: str, *, name: str, value: Any, at: datetime, actor: str) -> NewEntry:
+    return NewEntry("fact.recorded", conversation, at, actor, {"name": name}, {"value": value})
+
+
+def release_made(hash: str, *, note: str, gates: Mapping[str, str], at: datetime, actor: str) -> NewEntry:
+    return NewEntry(
+        "release.made", hash, at, actor, _lean({"hash": hash, "note": note, "gates": dict(gates)}), release=hash
+    )
+
+
+def release_live(hash: str, *, previous: str | None, at: datetime, actor: str) -> NewEntry:
+    return NewEntry("release.live", hash, at, actor, _lean({"hash": hash, "previous": previous}), release=hash)
+
+
+def key_created(id: str, *, caller: str, hash: str, expires_at: datetime | None, at: datetime, actor: str) -> NewEntry:
+    """`hash`: SHA-256 of the key, hex."""
+    expires = expires_at.isoformat() if expires_at else None
+    return NewEntry(
+        "key.created", id, at, actor, _lean({"id": id, "caller": caller, "hash": hash, "expires_at": expires})
+    )
+
+
+def key_revoked(id: str, *, at: datetime, actor: str) -> NewEntry:
+    return NewEntry("key.revoked", id, at, actor, {"id": id})

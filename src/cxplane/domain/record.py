@@ -1,0 +1,186 @@
+"""The record: entries, and the atomic writes that add them.
+
+Projections (request, claim, budget, intent, approval, customer …) are folded by the store from the entries it
+appends, in the same statement. What each kind carries is written in `domain/entries.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cxplane.domain.budget import Reservation
+from cxplane.domain.values import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """One line to be added. Personal data goes to `private`, never to `body`."""
+
+    kind: str
+    stream: str  # the request, customer, conversation, release or key it is about
+    at: datetime
+    actor: str  # caller name, or "cxplane"
+    body: JsonObject
+    private: JsonObject | None = field(default=None, repr=False)
+    release: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the record."""
+
+    position: int
+    tenant: str
+    kind: str
+    stream: str
+    at: datetime
+    actor: str
+    body: JsonObject
+    private: JsonObject | None = field(default=None, repr=False)
+    release: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyClaim:
+    """The right to do an action under a business key: held by one request at a time."""
+
+    action: str
+    key: str
+    request: str
+    input_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """All of it or nothing. Checked in this order: new request, expected status, claim, reservations."""
+
+    tenant: str
+    entries: tuple[NewEntry, ...]
+    new_request: str | None = None  # fails with RequestTaken if a request of this id exists
+    expect: tuple[str, str] | None = None  # (request id, status): fails with Moved if it stands elsewhere
+    claim: KeyClaim | None = None  # fails with KeyTaken if another request holds it
+    reservations: tuple[Reservation, ...] = ()  # fails with BudgetExhausted
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTaken:
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The request no longer stands where the write expected it; `status` is where it stands, None if unknown."""
+
+    request: str
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTaken:
+    request: str
+    input_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetExhausted:
+    budget: str
+    limit: str  # money | count | risk
+    used: int
+    asked: int
+    allowed: int
+
+
+AppendResult = Appended | RequestTaken | Moved | KeyTaken | BudgetExhausted
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """Where a request stands, folded from its entries."""
+
+    id: str
+    action: str
+    caller: str
+    customer: str | None
+    conversation: str | None
+    verdict: str | None
+    status: str
+    key: str | None
+    input_hash: str
+    body_hash: str | None  # of what the edge received, to tell a repeat from a reuse of an idempotency key
+    release: str | None
+    at: datetime
+    updated_at: datetime
+    approval: str | None = None
+    error: str | None = None
+    replaced_by: str | None = None
+    undone_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """An intent without an outcome."""
+
+    request: str
+    action: str
+    key: str | None
+    due: datetime
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRow:
+    """A held decision waiting for a person, and how it ended."""
+
+    id: str
+    request: str
+    action: str
+    customer: str | None
+    proposed_by: str
+    approver_sets: tuple[tuple[str, ...], ...]
+    four_eyes: bool
+    status: str  # open | approved | rejected | edited | expired
+    opened_at: datetime
+    expires_at: datetime
+    default: str
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    comment: str | None = field(default=None, repr=False)
+    replaced_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetUse:
+    budget: str
+    scope: str
+    window: str
+    money: int
+    count: int
+    risk: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """An API key: only its SHA-256 is kept."""
+
+    id: str
+    caller: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list: items and where the next one starts (None at the end)."""
+
+    items: tuple[object, ...]
+    next: str | None

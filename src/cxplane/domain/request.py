@@ -1,0 +1,47 @@
+"""A proposal to act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cxplane.domain.people import Caller
+from cxplane.domain.values import Json, JsonObject, digest
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Another action that the proposer thought of, and why it was not taken."""
+
+    action: str
+    score: float | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRequest:
+    """Somebody asks for one action. `input` is what the contract describes; evidence is in `recorded`."""
+
+    id: str
+    tenant: str
+    action: str
+    input: JsonObject = field(repr=False)
+    caller: Caller
+    at: datetime
+    customer: str | None = None
+    conversation: str | None = None
+    channel: str = "api"
+    purpose: str | None = None  # None: the purpose of the catalog entry
+    confidence: float | None = None
+    reason: str = field(default="", repr=False)
+    candidates: tuple[Candidate, ...] = ()
+    recorded: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    dry_run: bool = False
+    replaces: str | None = None  # the request that an approver edited
+    undoes: str | None = None  # the request that this one takes back
+    cause: str | None = None
+
+    @property
+    def input_hash(self) -> str:
+        return digest(self.input)

@@ -1,0 +1,75 @@
+"""Small values that many words use: JSON, exact money, spans of time, canonical bytes, ids."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import rfc8785
+
+Json = Any  # None | bool | int | float | str | list | dict, as `json` reads it
+JsonObject = Mapping[str, Any]
+
+SAFE_INTEGER = 2**53 - 1  # beyond it, JSON readers disagree (RFC 8259 §6)
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An exact amount, counted in the currency's smallest unit (cents for EUR, yen for JPY)."""
+
+    minor: int
+    currency: str  # ISO 4217
+
+    def __post_init__(self) -> None:
+        if isinstance(self.minor, bool) or not isinstance(self.minor, int):
+            raise ValueError("money is counted in whole minor units, never in fractions")
+        if not (len(self.currency) == 3 and self.currency.isalpha() and self.currency.isupper()):
+            raise ValueError(f"currency must be an ISO 4217 code like EUR, not {self.currency!r}")
+
+
+_SPAN = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)$")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+def span(text: str) -> timedelta:
+    """A span of time written as `500ms`, `5s`, `10m`, `4h`, `2d` or `1w`. ValueError otherwise."""
+    if not (match := _SPAN.match(text)):
+        raise ValueError(f"a span of time is written like 500ms, 5s, 10m, 4h, 2d or 1w, not {text!r}")
+    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+
+
+def rate_per_second(text: str) -> float:
+    """A rate written as `50/s` or `600/m`, as events per second. ValueError otherwise."""
+    if not (match := re.match(r"^(\d+(?:\.\d+)?)/(s|m|h)$", text)) or float(match[1]) <= 0:
+        raise ValueError(f"a rate is written like 50/s, 600/m or 1000/h, not {text!r}")
+    return float(match[1]) / _SECONDS[match[2]]
+
+
+def canonical(value: Json) -> bytes:
+    """RFC 8785 bytes of a JSON value. ValueError for NaN, infinities and integers beyond 2^53."""
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError as problem:
+        raise ValueError(f"not canonical JSON: {problem}") from None
+
+
+def digest(value: Json) -> str:
+    """SHA-256 of the canonical bytes, as 64 hex digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id that sorts by time: `req_` + 12 hex digits of milliseconds + 20 random ones."""
+    return f"{prefix}_{int(time.time() * 1000):012x}{os.urandom(10).hex()}"
+
+
+def derived_id(prefix: str, *parts: str) -> str:
+    """The id that the same parts always give, for requests that carry an idempotency key."""
+    text = "\x1f".join(parts).encode()
+    return f"{prefix}_{hashlib.sha256(text).hexdigest()[:32]}"

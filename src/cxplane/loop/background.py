@@ -1,0 +1,109 @@
+"""What goes on without anybody asking: new releases, unknown outcomes, approvals that nobody decided.
+
+A row that is due is taken by one plane, under a lease, and becomes a job of the work engine; a job may be delivered twice, so
+each looks at the record first. Nobody guesses: an outcome comes from `confirm`, from the same key again, or from a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+
+from cxplane.act.carry_out import deadline
+from cxplane.act.resolve import next_look, resolve
+from cxplane.decide.judge import resume
+from cxplane.domain.entries import grounds_from, outcome_from, request_from
+from cxplane.domain.errors import CxplaneError
+from cxplane.domain.outcome import Status
+from cxplane.loop.approvals import Approvals
+from cxplane.loop.gate import GRACE, Gate
+from cxplane.ports.work import Job, Work
+
+log = logging.getLogger("cxplane.background")
+
+EVERY_S = 1.0
+RESOLVE = "resolve_outcome"
+EXPIRE = "expire_approval"
+
+
+class Background:
+    def __init__(self, gate: Gate, approvals: Approvals, work: Work | None) -> None:
+        self._gate, self._approvals, self._work = gate, approvals, work
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._always("releases", self._gate.releases.follow))]
+        if self._work is not None:
+            self._tasks.append(asyncio.create_task(self._always("due", self._sweep)))
+            handlers = {RESOLVE: self._resolve, EXPIRE: self._expire}
+            work = self._work
+            self._tasks.append(asyncio.create_task(self._always("work", lambda: work.run(handlers))))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _always(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
+        """Again and again, whatever goes wrong; the same trouble is said once."""
+        said = ""
+        while True:
+            try:
+                await step()
+                said = ""
+            except CxplaneError as problem:
+                if str(problem) != said:
+                    said = str(problem)
+                    log.warning("%s: %s", name, problem)
+            except Exception:
+                log.exception("%s failed; it goes on in a moment", name)
+            await asyncio.sleep(EVERY_S)
+
+    async def _sweep(self) -> None:
+        assert self._work is not None
+        clock, store = self._gate.clock, self._gate.store
+        now = clock.now()
+        for tenant, intent in await store.take_due_intents(now, lease_until=now + timedelta(seconds=30)):
+            if tenant == self._gate.tenant:
+                await self._work.enqueue(intent.request, RESOLVE, {"request": intent.request, "tries": intent.tries})
+        for tenant, approval in await store.due_approvals(clock.business_now()):
+            if tenant == self._gate.tenant:
+                await self._work.enqueue(approval.id, EXPIRE, {"approval": approval.id})
+        for name, value in (await store.stats()).items():
+            self._gate.telemetry.gauge("store", value, {"what": name})
+
+    async def _expire(self, job: Job) -> None:
+        row = await self._gate.store.approval(self._gate.tenant, job.payload["approval"])
+        if row is not None and row.status == "open" and row.expires_at <= self._gate.clock.business_now():
+            await self._approvals.expire(row)
+
+    async def _resolve(self, job: Job) -> None:
+        gate, id = self._gate, job.payload["request"]
+        row = await gate.store.request(gate.tenant, id)
+        if row is None or row.status not in (Status.RUNNING, Status.UNKNOWN):
+            return
+        entries = await gate.store.stream(gate.tenant, id)
+        asked = next(e for e in entries if e.kind == "request")
+        decided = [e for e in entries if e.kind == "decision" and e.body["verdict"] == "allow"]
+        if not decided:
+            return
+        live = await gate.releases.at(decided[-1].release or "")
+        action = live.rulebook.action(row.action)
+        if action is None:
+            return
+        allowed = resume(request_from(asked), grounds_from(decided[-1]), decided[-1].body.get("key"))
+        outcomes = [outcome_from(e) for e in entries if e.kind == "outcome"]
+        last = outcomes[-1] if outcomes else None
+        looks = len(outcomes)
+        # a worker that was paused must not act on what it lost: the lease bounds the whole look
+        async with asyncio.timeout((deadline(action) + GRACE).total_seconds()):
+            outcome = await resolve(allowed, live.plans.plan(action), live.systems, gate.clock, looks=looks, last=last)
+        due = gate.clock.now() + next_look(looks) if outcome.status is Status.UNKNOWN else None
+        if await gate.record_outcome(live, allowed, outcome, standing=row.status, due=due):
+            gate.telemetry.count("outcomes_total", {"action": action.id, "status": outcome.status.value})
+            log.info("request %s of %s: %s", id, action.id, outcome.status.value)

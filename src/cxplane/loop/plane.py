@@ -1,0 +1,265 @@
+"""The plane: one object that every edge calls. It holds no rule of its own; the stages do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cxplane.act.undo import undo_request
+from cxplane.decide.rulebook import Rulebook
+from cxplane.domain.entries import grounds_from, outcome_entry, outcome_from, request_from
+from cxplane.domain.errors import CallerUnknown, Conflict, Forbidden, NotFound
+from cxplane.domain.outcome import Outcome, Status
+from cxplane.domain.people import Caller, CallerKind
+from cxplane.domain.record import Entry, RequestRow, Write
+from cxplane.domain.release import Release, ReleaseInfo
+from cxplane.domain.request import ActionRequest
+from cxplane.domain.values import JsonObject, derived_id
+from cxplane.domain.views import ActionView, Ask, RequestView
+from cxplane.loop.access import must, sees_record
+from cxplane.loop.approvals import Approvals
+from cxplane.loop.background import Background
+from cxplane.loop.customers import Customers
+from cxplane.loop.gate import Gate
+from cxplane.loop.governance import Governance
+from cxplane.loop.live import OpenRelease, Releases, Systems
+from cxplane.ports.clock import Clock
+from cxplane.ports.identity import Identity
+from cxplane.ports.store import Store
+from cxplane.ports.telemetry import Telemetry
+from cxplane.ports.work import Work
+from cxplane.record.explain import explain, plain
+
+DRAIN_S = 10.0
+
+
+class Plane:
+    """`start()` it, ask it, `stop()` it."""
+
+    def __init__(
+        self,
+        *,
+        tenant: str,
+        store: Store,
+        systems: Systems,
+        open_release: OpenRelease,
+        clock: Clock,
+        telemetry: Telemetry,
+        identity: Identity,
+        work: Work | None,
+    ) -> None:
+        self.tenant, self.store, self.clock, self.telemetry = tenant, store, clock, telemetry
+        self.identity = identity
+        self.live = Releases(store, tenant, open_release, systems)
+        self.gate = Gate(tenant, store, self.live, clock, telemetry)
+        self.desk = Approvals(self.gate)
+        self.people = Customers(tenant, store, self.live, clock)
+        self.governance = Governance(tenant, store, self.live)
+        self._background = Background(self.gate, self.desk, work)
+
+    # life ----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        await self.live.follow()
+        self._background.start()
+
+    async def stop(self) -> None:
+        """Ends background work, lets what has begun come to an end."""
+        await self._background.stop()
+        await self.gate.drain(DRAIN_S)
+
+    async def ready(self) -> None:
+        """Raises what keeps the plane from answering."""
+        await self.store.ping()
+        self.live.need()
+
+    @property
+    def rulebook(self) -> Rulebook | None:
+        return self.live.live.rulebook if self.live.live else None
+
+    @property
+    def release(self) -> Release | None:
+        return self.live.live.release if self.live.live else None
+
+    def caller(self, name: str) -> Caller:
+        """The party of that name in the live release. CallerUnknown if there is none."""
+        found = self.live.need().release.repo.caller(name)
+        if found is None:
+            raise CallerUnknown(
+                f"nobody is called {name!r} in the live release", next="Add them under people/ or agents/, and release."
+            )
+        return found
+
+    # requests --------------------------------------------------------------------------------------
+
+    async def ask(self, caller: Caller, ask: Ask) -> RequestView:
+        return await self.gate.ask(caller, ask)
+
+    async def request(self, caller: Caller, id: str) -> RequestView:
+        await self._entries_of(caller, id)
+        return await self.gate.stands(id)
+
+    async def requests(
+        self,
+        caller: Caller,
+        *,
+        status: str | None = None,
+        action: str | None = None,
+        customer: str | None = None,
+        caller_name: str | None = None,
+        verdict: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[Sequence[RequestRow], str | None]:
+        """Newest first; only the caller's own, without the permission to see the record."""
+        if not sees_record(self.live.need(), caller):
+            if caller_name not in (None, caller.name):
+                raise Forbidden("you may see your own requests only")
+            caller_name = caller.name
+        return await self.store.requests(
+            self.tenant,
+            status=status,
+            action=action,
+            customer=customer,
+            caller=caller_name,
+            verdict=verdict,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    async def explain(self, caller: Caller, id: str) -> tuple[JsonObject, str]:
+        """Everything that led to a decision and followed from it, as a structure and in plain words."""
+        told = explain(await self._entries_of(caller, id))
+        return told, plain(told)
+
+    async def undo(self, caller: Caller, id: str, *, reason: str = "") -> RequestView:
+        """Take a done request back, by the action its catalog entry names: a request like any other."""
+        entries = await self._entries_of(caller, id)
+        original = request_from(next(e for e in entries if e.kind == "request"))
+        done = [o for o in (outcome_from(e) for e in entries if e.kind == "outcome") if o.status is Status.DONE]
+        if not done:
+            raise Conflict(f"request {id} was not done, so there is nothing to undo", next="Look at its status.")
+        live = self.live.need()
+        action = live.rulebook.action(original.action)
+        if action is None:
+            raise Conflict(f"the live release has no {original.action} any more", next="Undo it in the system by hand.")
+        decided = [e for e in entries if e.kind == "decision"][-1]
+        undo_input = undo_request(
+            live.plans.plan(action),
+            original,
+            done[-1].output or {},
+            key=decided.body.get("key"),
+            facts=grounds_from(decided).facts,
+        )
+        assert action.undo is not None and action.undo.call is not None
+        request = ActionRequest(
+            id=derived_id("req", self.tenant, "undo", id, caller.name),
+            tenant=self.tenant,
+            action=action.undo.call,
+            input=undo_input,
+            caller=caller,
+            at=self.clock.now(),
+            customer=original.customer,
+            conversation=original.conversation,
+            channel=original.channel,
+            purpose=original.purpose,
+            reason=reason,
+            undoes=id,
+            cause=id,
+        )
+        if await self.store.request(self.tenant, request.id):
+            return await self.gate.stands(request.id, repeated=True)
+        return await self.gate.settle(live, await self.gate.judged(live, request))
+
+    async def settle(self, caller: Caller, id: str, *, done: bool, comment: str) -> RequestView:
+        """A person who looked into the system says how a stuck request ended."""
+        live = self.live.need()
+        must(live, caller, "record")
+        if caller.kind is not CallerKind.PERSON:
+            raise Forbidden("only a person settles what nobody could find out")
+        row = await self.store.request(self.tenant, id)
+        if row is None:
+            raise NotFound(f"no request {id}")
+        if row.status not in (Status.STUCK, Status.UNKNOWN):
+            raise Conflict(f"request {id} is {row.status}", next="Only a stuck or unknown request is settled by hand.")
+        outcome = Outcome(
+            request=id,
+            status=Status.DONE if done else Status.FAILED,
+            at=self.clock.now(),
+            confirmed_by=caller.name,
+            error=None if done else "a person found that it was not done",
+        )
+        entry = outcome_entry(outcome, release=row.release or live.release.hash, actor=caller.name)
+        await self.store.append(Write(self.tenant, (entry,), expect=(id, row.status)))
+        return await self.gate.stands(id)
+
+    async def _entries_of(self, caller: Caller, id: str) -> Sequence[Entry]:
+        row = await self.store.request(self.tenant, id)
+        if row is None:
+            raise NotFound(f"no request {id}")
+        if row.caller != caller.name and not sees_record(self.live.need(), caller):
+            raise Forbidden(
+                "this request is somebody else's", next="A role under access.record in plane.yaml may see it."
+            )
+        return await self.store.stream(self.tenant, id)
+
+    # governance and record ---------------------------------------------------------------------------
+
+    async def actions(self, caller: Caller) -> list[ActionView]:
+        return await self.governance.actions()
+
+    async def action(self, caller: Caller, id: str) -> ActionView:
+        return await self.governance.action(id)
+
+    async def budgets(self, caller: Caller) -> list[JsonObject]:
+        must(self.live.need(), caller, "record")
+        return await self.governance.budgets()
+
+    async def questions(self, caller: Caller) -> JsonObject:
+        return await self.governance.questions()
+
+    async def entries(
+        self, caller: Caller, *, after: int = 0, kind: str | None = None, stream: str | None = None, limit: int = 100
+    ) -> Sequence[Entry]:
+        must(self.live.need(), caller, "record")
+        return await self.store.entries(self.tenant, after=after, kind=kind, stream=stream, limit=limit)
+
+    async def releases(self, caller: Caller) -> Sequence[ReleaseInfo]:
+        return await self.store.releases(self.tenant)
+
+    # people and customers ------------------------------------------------------------------------------
+
+    async def approvals(self, caller: Caller, **filters: Any) -> Any:
+        return await self.desk.list(caller, **filters)
+
+    async def approval(self, caller: Caller, id: str) -> Any:
+        return await self.desk.show(caller, id)
+
+    async def approve(
+        self, caller: Caller, id: str, *, comment: str = "", input: JsonObject | None = None
+    ) -> RequestView:
+        return await self.desk.approve(caller, id, comment=comment, input=input)
+
+    async def reject(self, caller: Caller, id: str, *, comment: str) -> RequestView:
+        return await self.desk.reject(caller, id, comment=comment)
+
+    async def put_customer(self, caller: Caller, id: str, **changes: Any) -> Any:
+        return await self.people.put(caller, id, **changes)
+
+    async def customer(self, caller: Caller, id: str) -> Any:
+        return await self.people.get(caller, id)
+
+    async def customers(self, caller: Caller, **page: Any) -> Any:
+        return await self.people.list(caller, **page)
+
+    async def assure(self, caller: Caller, id: str, **proof: Any) -> Any:
+        return await self.people.assure(caller, id, **proof)
+
+    async def consent(self, caller: Caller, id: str, **said: Any) -> Any:
+        return await self.people.consent(caller, id, **said)
+
+    async def open_conversation(self, caller: Caller, **opened: Any) -> str:
+        return await self.people.open_conversation(caller, **opened)
+
+    async def record_fact(self, caller: Caller, conversation: str, **fact: Any) -> None:
+        await self.people.record_fact(caller, conversation, **fact)

@@ -1,0 +1,89 @@
+"""From entries and decisions to what those who ask are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cxplane.domain.decision import Decision, Held, Refused
+from cxplane.domain.entries import decision_status, grounds_from, obligations_body, outcome_from, reason_body
+from cxplane.domain.outcome import Outcome, Status
+from cxplane.domain.record import Entry, RequestRow
+from cxplane.domain.values import JsonObject
+from cxplane.domain.views import RequestView
+
+NEXT = {
+    Status.RUNNING: "It is being carried out. Ask for this request again to see the outcome.",
+    Status.DONE: "Nothing: the system confirmed it.",
+    Status.FAILED: "Nothing was done. Mend the cause named in `error`, then ask again.",
+    Status.UNKNOWN: "It may have been done; cxplane is finding out. Do not ask the system yourself; look here again.",
+    Status.HELD: "A person decides. Look at the approval, or wait; it expires safely.",
+    Status.REFUSED: "It is not allowed. The reasons say which rule decided; change what they name, or hand over to a person.",
+    Status.PREVIEWED: "Nothing was done: this was a dry run. Ask without it to act.",
+    Status.EXPIRED: "Nobody decided in time, so it was not done. Ask again if it is still wanted.",
+    Status.REJECTED: "A person said no. See the explanation for the reason.",
+    Status.REPLACED: "An approver changed it. See the request in `replaced_by`.",
+    Status.STUCK: "Nobody can tell whether it was done. A person looks into the system and settles it.",
+}
+
+
+def view_of_decision(
+    decision: Decision,
+    outcome: Outcome | None = None,
+    *,
+    approval: str | None = None,
+    preview: JsonObject | None = None,
+    error: str | None = None,
+) -> RequestView:
+    """For a request that was just judged."""
+    request, grounds = decision.request, decision.grounds
+    status = outcome.status if outcome else decision_status(decision)
+    return RequestView(
+        id=request.id,
+        action=request.action,
+        decision=decision.verdict.value,
+        status=status.value,
+        next=NEXT[status],
+        caller=request.caller.name,
+        customer=request.customer,
+        at=request.at,
+        reasons=tuple(reason_body(r) for r in grounds.reasons),
+        obligations=obligations_body(grounds.obligations),
+        determined_by=grounds.determined_by,
+        release=grounds.release,
+        output=outcome.output if outcome else None,
+        error=outcome.error if outcome else error,
+        approval=approval if isinstance(decision, Held) else None,
+        preview=preview if not isinstance(decision, Refused) else None,
+    )
+
+
+def view_of_record(row: RequestRow, entries: Sequence[Entry]) -> RequestView:
+    """For a request that is on record."""
+    view = RequestView(
+        id=row.id,
+        action=row.action,
+        decision=row.verdict,
+        status=row.status,
+        next=NEXT[Status(row.status)],
+        caller=row.caller,
+        customer=row.customer,
+        at=row.at,
+        release=row.release,
+        approval=row.approval,
+        error=row.error,
+        replaced_by=row.replaced_by,
+        undone_by=row.undone_by,
+    )
+    for entry in entries:
+        if entry.kind == "decision":
+            grounds = grounds_from(entry)
+            view = replace(
+                view,
+                reasons=tuple(reason_body(r) for r in grounds.reasons),
+                obligations=obligations_body(grounds.obligations),
+                determined_by=grounds.determined_by,
+            )
+        elif entry.kind == "outcome":
+            view = replace(view, output=outcome_from(entry).output)
+    return view

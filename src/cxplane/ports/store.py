@@ -1,0 +1,130 @@
+"""The store: one journal, its projections, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from cxplane.domain.customer import Customer, Situation
+from cxplane.domain.record import (
+    AppendResult,
+    ApprovalRow,
+    BudgetUse,
+    Entry,
+    KeyRow,
+    KeyTaken,
+    OpenIntent,
+    RequestRow,
+    Write,
+)
+from cxplane.domain.release import ReleaseInfo
+
+
+class Store(Protocol):
+    """Everything is per tenant. Raises StoreUnavailable when Postgres does not answer."""
+
+    async def append(self, write: Write) -> AppendResult:
+        """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit."""
+        ...
+
+    # what judging needs
+    async def situation(self, tenant: str, customer: str | None, conversation: str | None) -> Situation: ...
+
+    async def claimed(self, tenant: str, action: str, key: str) -> KeyTaken | None: ...
+
+    # requests and their entries
+    async def request(self, tenant: str, id: str) -> RequestRow | None: ...
+
+    async def requests(
+        self,
+        tenant: str,
+        *,
+        status: str | None = None,
+        action: str | None = None,
+        customer: str | None = None,
+        caller: str | None = None,
+        verdict: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[Sequence[RequestRow], str | None]:
+        """Newest first, with the cursor of the next page."""
+        ...
+
+    async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:
+        """All entries of one stream, oldest first."""
+        ...
+
+    async def entries(
+        self, tenant: str, *, after: int = 0, kind: str | None = None, stream: str | None = None, limit: int = 100
+    ) -> Sequence[Entry]:
+        """Settled entries after a position, in order: what is returned once never gets a smaller neighbour later."""
+        ...
+
+    # work that waits
+    async def take_due_intents(
+        self, now: datetime, *, lease_until: datetime, limit: int = 50
+    ) -> Sequence[tuple[str, OpenIntent]]:
+        """(tenant, intent) pairs that are due; their `due` moves to `lease_until`, so that one worker has them."""
+        ...
+
+    async def approval(self, tenant: str, id: str) -> ApprovalRow | None: ...
+
+    async def approvals(
+        self, tenant: str, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> tuple[Sequence[ApprovalRow], str | None]: ...
+
+    async def due_approvals(self, now: datetime, *, limit: int = 50) -> Sequence[tuple[str, ApprovalRow]]:
+        """(tenant, approval) pairs that are open past their expiry."""
+        ...
+
+    # customers
+    async def customer(self, tenant: str, id: str) -> Customer | None: ...
+
+    async def customers(
+        self, tenant: str, *, cursor: str | None = None, limit: int = 50
+    ) -> tuple[Sequence[Customer], str | None]: ...
+
+    # budgets, releases, keys
+    async def budget_uses(self, tenant: str, *, since: str | None = None) -> Sequence[BudgetUse]: ...
+
+    async def save_release(self, tenant: str, hash: str, files: Mapping[str, str]) -> None:
+        """Keep the files of a release; the same hash again changes nothing. `release.made` and `release.live` entries tell the rest."""
+        ...
+
+    async def release_files(self, tenant: str, hash: str) -> Mapping[str, str] | None: ...
+
+    async def releases(self, tenant: str) -> Sequence[ReleaseInfo]: ...
+
+    async def live_release(self, tenant: str) -> str | None: ...
+
+    async def tenants(self) -> Sequence[str]:
+        """Tenants that have a live release."""
+        ...
+
+    async def key_by_hash(self, hash: str) -> tuple[str, KeyRow] | None:
+        """(tenant, key) of an API key in any tenant; None if unknown. Revoked and expired ones are returned too."""
+        ...
+
+    async def keys(self, tenant: str) -> Sequence[KeyRow]: ...
+
+    # conformance evidence
+    async def save_conformance(
+        self, tenant: str, action: str, contract: str, result: Mapping[str, object], at: datetime
+    ) -> None:
+        """`contract`: hash of the entry as it was tested."""
+        ...
+
+    async def conformance(self, tenant: str) -> Mapping[tuple[str, str], Mapping[str, object]]:
+        """(action, contract hash) -> result."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable."""
+        ...
+
+    async def stats(self) -> Mapping[str, float]:
+        """Gauges: entries, open intents, open approvals, connections in use, appends waiting."""
+        ...
+
+    async def aclose(self) -> None: ...

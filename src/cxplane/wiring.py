@@ -1,0 +1,215 @@
+"""Who fits which port. The only module that knows adapters and connectors."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxplane.domain.errors import StoreError
+
+if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxplane --help` stays quick
+    from cxplane.connectors.choose import Connectors
+    from cxplane.domain.release import ControlRepo
+    from cxplane.loop import Live, Plane
+    from cxplane.ports.clock import Clock
+    from cxplane.ports.expressions import Expressions
+    from cxplane.ports.identity import Identity
+    from cxplane.ports.policy import PolicyEngine
+    from cxplane.ports.store import Store
+    from cxplane.ports.systems import Vault
+    from cxplane.ports.telemetry import Telemetry
+
+DATA = Path(".cxplane")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things are. Every field has an environment variable; see docs/reference/settings.md."""
+
+    dsn: str | None = field(default=None, repr=False)  # CXPLANE_DSN; None = the embedded store in `data`
+    data: Path = DATA  # CXPLANE_DATA
+    control: Path | None = None  # CXPLANE_CONTROL; `serve` releases it at the start where nothing is live yet
+    tenant: str | None = None  # CXPLANE_TENANT; None = the control repo's, else the only one in the store
+    business_now: datetime | None = None  # CXPLANE_NOW; a fixed business time
+    work: bool = True  # whether this process does background work
+    host: str = "127.0.0.1"
+    port: int = 8080
+    secrets: Path | None = None  # CXPLANE_SECRETS: a folder, one file a secret
+    system_urls: Mapping[str, str] = field(default_factory=dict)  # CXPLANE_SYSTEM_<NAME>_URL, by normalised name
+
+
+def settings_from_env(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from the environment; overrides that are not None win. ValueError names a variable that cannot be read."""
+    env = os.environ if environ is None else environ
+    found: dict[str, Any] = {}
+    if env.get("CXPLANE_DSN"):
+        found["dsn"] = env["CXPLANE_DSN"]
+    if env.get("CXPLANE_TENANT"):
+        found["tenant"] = env["CXPLANE_TENANT"]
+    for name, key in (("CXPLANE_DATA", "data"), ("CXPLANE_CONTROL", "control"), ("CXPLANE_SECRETS", "secrets")):
+        if env.get(name):
+            found[key] = Path(env[name])
+    if env.get("CXPLANE_NOW"):
+        try:
+            found["business_now"] = datetime.fromisoformat(env["CXPLANE_NOW"])
+        except ValueError:
+            raise ValueError("CXPLANE_NOW must be a time like 2026-01-05T10:00:00Z") from None
+    urls = {}
+    for name, url in env.items():
+        if (match := re.match(r"^CXPLANE_SYSTEM_([A-Z0-9_]+)_URL$", name)) and url:
+            urls[match[1].lower()] = url
+    found["system_urls"] = urls
+    found.update({k: v for k, v in overrides.items() if v is not None})
+    return Settings(**found)
+
+
+@cache
+def expressions() -> Expressions:
+    from cxplane.adapters.cel import CelExpressions
+
+    return CelExpressions()
+
+
+@cache
+def policy_engine() -> PolicyEngine:
+    from cxplane.adapters.cedar import CedarEngine
+
+    return CedarEngine()
+
+
+def vault(settings: Settings) -> Vault:
+    from cxplane.adapters.vault import vault_from
+
+    return vault_from(os.environ, settings.secrets)
+
+
+def clock(settings: Settings) -> Clock:
+    from cxplane.adapters.clock import SystemClock
+
+    return SystemClock(settings.business_now)
+
+
+def telemetry() -> Telemetry:
+    from cxplane.adapters.telemetry import PrometheusTelemetry
+
+    return PrometheusTelemetry()
+
+
+def identity(settings: Settings, store: Store) -> Identity:
+    from cxplane.adapters.identity import StoreIdentity
+
+    return StoreIdentity(store, clock(settings), control=settings.control)
+
+
+def connectors(repo: ControlRepo | None, settings: Settings) -> Connectors:
+    """Connectors to the systems of a control repo; None where a plane will say which (`use`)."""
+    from cxplane.connectors.choose import Connectors
+
+    systems = repo.systems if repo else {}
+    return Connectors(systems, expressions(), vault(settings), base_urls=settings.system_urls)
+
+
+@asynccontextmanager
+async def open_dsn(settings: Settings, *, serve: bool = False) -> AsyncIterator[str]:
+    """The address of a Postgres that answers: the one named, or the embedded one, started where it is not running."""
+    if settings.dsn:
+        yield settings.dsn
+        return
+    from cxplane.adapters.postgres.embedded import EmbeddedPostgres
+
+    async with EmbeddedPostgres(settings.data / "store", serve=serve) as dsn:
+        yield dsn
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, *, serve: bool = False) -> AsyncIterator[Store]:
+    """The store, migrated and ready."""
+    from cxplane.adapters.postgres.store import open_store as open_postgres
+
+    async with open_dsn(settings, serve=serve) as dsn:
+        store = await open_postgres(dsn)
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+
+async def _tenant(settings: Settings, store: Store) -> str:
+    if settings.tenant:
+        return settings.tenant
+    if settings.control:
+        from cxplane.control.load import load
+
+        return load(settings.control).plane.tenant
+    found = list(await store.tenants())
+    if len(found) == 1:
+        return found[0]
+    raise StoreError(
+        "no release is live yet" if not found else f"the store serves {len(found)} tenants: {', '.join(sorted(found))}",
+        next="Run `cxplane release DIR`, or give `--control DIR`."
+        if not found
+        else "Say which one with --tenant or CXPLANE_TENANT.",
+    )
+
+
+def open_release(systems: Connectors) -> Any:
+    """How the loop compiles a release: files in, a `Live` out."""
+    from cxplane.act.plan import CallPlans
+    from cxplane.control.load import load
+    from cxplane.control.release import contract_hash
+    from cxplane.decide.rulebook import Rulebook
+    from cxplane.domain.release import Release
+    from cxplane.loop import Live
+
+    def compile_release(hash: str, files: Mapping[str, str]) -> Live:
+        repo = load(files)
+        rulebook = Rulebook.compile(Release(hash, repo), policy_engine().compile(repo), expressions())
+        contracts = {id: contract_hash(action) for id, action in repo.actions.items()}
+        return Live(rulebook, CallPlans(repo.actions, expressions()), systems, contracts)
+
+    return compile_release
+
+
+@asynccontextmanager
+async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
+    """A plane that is started, on its store, with background work unless the settings say otherwise."""
+    from cxplane.adapters.postgres.store import open_store as open_postgres
+    from cxplane.adapters.postgres.work import PgQueuerWork
+    from cxplane.loop import Plane
+
+    async with open_dsn(settings, serve=True) as dsn:
+        store = await open_postgres(dsn)
+        systems = connectors(None, settings)
+        told = telemetry()
+        work = PgQueuerWork(dsn) if settings.work else None
+        who = identity(settings, store)
+        try:
+            plane = Plane(
+                tenant=await _tenant(settings, store),
+                store=store,
+                systems=systems,
+                open_release=open_release(systems),
+                clock=clock(settings),
+                telemetry=told,
+                identity=who,
+                work=work,
+            )
+            await plane.start()
+            try:
+                yield plane
+            finally:
+                await plane.stop()
+        finally:
+            if work is not None:
+                await work.aclose()
+            await who.aclose()
+            await systems.aclose()
+            await store.aclose()
+            told.close()
