@@ -1,0 +1,192 @@
+"""The policies of one release, compiled: questions in, answers out. See `cedar.py` for the traps.
+
+Nothing here lets an error, a silence or an unknown name become a yes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cedarpy
+
+from cxplane.adapters.cedar_policies import ALL_FACTS, Chunk
+from cxplane.adapters.cedar_schema import (
+    CALLER,
+    CedarSchema,
+    fact_fields,
+    groups,
+    schema_of,
+    tiers,
+)
+from cxplane.adapters.cedar_types import Unfit
+from cxplane.domain.catalog import Action
+from cxplane.domain.errors import ControlError, Mistake
+from cxplane.domain.people import Caller, CallerKind
+from cxplane.domain.release import ControlRepo
+from cxplane.domain.values import Json
+from cxplane.ports.policy import Answer, PolicyMeta, Question
+
+_OUTCOME = {cedarpy.Decision.Allow: "allow", cedarpy.Decision.Deny: "deny"}
+_BY_POLICY = re.compile(r"policy `(policy\d+)`")
+
+
+CANARY = Caller(CallerKind.AGENT, "cxplane-canary", roles=frozenset({"cxplane-canary"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The policies that cover one Cedar action, and their ids by the engine's own."""
+
+    policies: cedarpy.PolicySet
+    ids: Mapping[str, str]
+
+
+class CedarPolicies:
+    """The policies of one release."""
+
+    def __init__(self, repo: ControlRepo, chunks: Sequence[Chunk], metas: Sequence[PolicyMeta]) -> None:
+        self.meta: Mapping[str, PolicyMeta] = {meta.id: meta for meta in metas}
+        self._tenant = repo.plane.tenant
+        self._covering = {action.id: tuple(m for m in metas if covers(m, action)) for action in repo.actions.values()}
+        self._facts = {
+            action.id: _facts_read(self._covering[action.id], action, repo) for action in repo.actions.values()
+        }
+        # A request brings only the facts that its policies read; the schema that it is checked against knows no others.
+        self.schema: CedarSchema = schema_of(repo, self._facts)
+        self._schemas: dict[str, cedarpy.Schema] = {}  # one for each action, so that cost does not follow the catalog
+        for action in repo.actions.values():
+            one = cedarpy.Schema.from_json_str(json.dumps(schema_of(repo, self._facts, action.id).json))
+            self._schemas.update(dict.fromkeys(tiers(action.id), one))
+        self.slices = self._sliced(chunks, metas)
+
+    def facts_for(self, action: str) -> frozenset[str]:
+        return self._facts.get(action, frozenset())
+
+    def policies_for(self, action: str) -> Sequence[PolicyMeta]:
+        return self._covering.get(action, ())
+
+    def answer(self, question: Question) -> Answer:
+        found = self.slices.get(question.action)
+        if found is None:
+            return Answer("no_decision", (), ("the action is not in the catalog",))
+        return self.answer_by(question, found.policies, found.ids)
+
+    def _sliced(self, chunks: Sequence[Chunk], metas: Sequence[PolicyMeta]) -> Mapping[str, Slice]:
+        """For each Cedar action, the policies whose action scope it is in: cost follows those, not all there are.
+
+        The engine itself tells which: every policy stripped to its action scope, as a permit; those that determine the
+        answer are in.
+        """
+        scopes = _scopes(chunks)
+        by_position = {f"policy{n}": str(n) for n in range(len(chunks))}
+        slices: dict[str, Slice] = {}
+        for name, shape in self.schema.contexts.items():
+            question = Question(CANARY, name, CANARY.id, {}, shape.sample())
+            answer = self.answer_by(question, scopes, by_position)
+            if answer.outcome not in ("allow", "deny"):
+                raise ControlError([Mistake("policies", 0, f"it cannot be told which policies cover {name}")])
+            chosen = sorted(int(n) for n in answer.policies)
+            policies = cedarpy.PolicySet.from_str("\n".join(chunks[n].text for n in chosen))
+            if len(policies) != len(chosen):
+                raise ControlError([Mistake("policies", 0, "the policies cannot be told apart", "end each with `;`")])
+            slices[name] = Slice(policies, {f"policy{k}": metas[n].id for k, n in enumerate(chosen)})
+        return slices
+
+    def answer_by(self, question: Question, policies: cedarpy.PolicySet, ids: Mapping[str, str]) -> Answer:
+        """The one way to an answer, for requests and for the canary. Never raises."""
+        try:
+            request, entities = self._request(question)
+            schema = self._schemas[question.action]
+        except Unfit as problem:
+            return Answer("no_decision", (), (f"{problem}, as the schema wants",))
+        except Exception as problem:
+            return Answer("error", (), (f"the question could not be put ({type(problem).__name__})",))
+        try:
+            result = cedarpy.is_authorized(
+                request,
+                policies,
+                cedarpy.Entities.from_json_str(json.dumps(entities), schema=schema),
+                schema=schema,
+            )
+            determining, complaints = result.diagnostics.reasons, result.diagnostics.errors
+            outcome = _OUTCOME.get(result.decision, "no_decision")
+        except Exception as problem:
+            return Answer("error", (), (f"the policy engine failed ({type(problem).__name__})",))
+        if outcome == "no_decision":
+            return Answer("no_decision", (), ("the request does not fit the schema",))
+        if complaints:
+            return Answer("error", tuple(ids[p] for p in determining if p in ids), _complaints(complaints, ids))
+        if any(policy not in ids for policy in determining):
+            return Answer("error", (), ("a policy decided that is not known by name",))
+        if outcome == "allow" and not determining:
+            return Answer("error", (), ("it was allowed by no policy",))
+        return Answer(outcome, tuple(sorted(ids[p] for p in determining)))
+
+    def _request(self, question: Question) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        if question.action not in self.schema.contexts:
+            raise Unfit("the action", "in the catalog")
+        context: dict[str, Json] = dict(question.context)
+        if question.now is not None:
+            context.setdefault("now", question.now)
+        fitted = self.schema.contexts[question.action].fit(context, "context")
+        caller = question.caller
+        principal = {"type": caller.kind.cedar, "id": caller.id}
+        entities: list[dict[str, Any]] = [
+            {
+                "uid": principal,
+                "attrs": CALLER.fit({"team": caller.team}, "caller"),
+                "parents": [{"type": "Role", "id": role} for role in sorted(caller.roles)],
+            }
+        ]
+        if self.schema.resources[question.action] == "Customer":
+            if question.customer is None:
+                raise Unfit("the customer", "named")
+            resource = {"type": "Customer", "id": question.customer}
+            attributes = self.schema.customer.fit(question.attributes, "customer")
+        else:
+            resource, attributes = {"type": "Tenant", "id": self._tenant}, {}
+        entities.append({"uid": resource, "attrs": attributes, "parents": []})
+        request = {
+            "principal": principal,
+            "action": {"type": "Action", "id": question.action},
+            "resource": resource,
+            "context": fitted,
+        }
+        return request, entities
+
+
+def _scopes(chunks: Sequence[Chunk]) -> cedarpy.PolicySet:
+    everyone = {"op": "All"}
+    bare: dict[str, Any] = {}
+    for n, chunk in enumerate(chunks):
+        (policy,) = json.loads(cedarpy.policies_to_json_str(chunk.text))["staticPolicies"].values()
+        bare[f"policy{n}"] = {
+            "effect": "permit",
+            "principal": everyone,
+            "action": policy["action"],
+            "resource": everyone,
+            "conditions": [],
+            "annotations": {},
+        }
+    return cedarpy.PolicySet.from_json_str(json.dumps({"staticPolicies": bare, "templates": {}, "templateLinks": []}))
+
+
+def covers(meta: PolicyMeta, action: Action) -> bool:
+    """Whether a policy's action scope has either tier of a catalog action in it."""
+    return meta.actions is None or not meta.actions.isdisjoint({*tiers(action.id), *groups(action)})
+
+
+def _facts_read(metas: Sequence[PolicyMeta], action: Action, repo: ControlRepo) -> frozenset[str]:
+    read = {name for meta in metas for name in meta.facts}
+    seen = fact_fields(action, repo).fields.keys()
+    return frozenset(seen if ALL_FACTS in read else seen & read)
+
+
+def _complaints(errors: Sequence[str], ids: Mapping[str, str]) -> tuple[str, ...]:
+    """Which policies failed. The engine's own words quote values, so they are not passed on."""
+    names = sorted({ids.get(found, found) for error in errors for found in _BY_POLICY.findall(error)})
+    return tuple(f"policy {name} could not be evaluated" for name in names) or ("a policy could not be evaluated",)

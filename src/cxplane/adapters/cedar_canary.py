@@ -1,0 +1,56 @@
+"""The canary: questions with known answers, put before a release may decide.
+
+It exists because an engine that does not know the action groups answers Allow where a group forbid should deny, without
+any error. Same schema, same entities, same call as every request.
+"""
+
+from __future__ import annotations
+
+import cedarpy
+
+from cxplane.adapters.cedar_answers import CedarPolicies
+from cxplane.adapters.cedar_schema import groups, tiers
+from cxplane.domain.people import Caller, CallerKind
+from cxplane.domain.release import ControlRepo
+from cxplane.ports.policy import Question
+
+_ROLE = "cxplane-canary"
+_MEMBER = Caller(CallerKind.AGENT, "cxplane-canary", roles=frozenset({_ROLE}))
+_STRANGER = Caller(CallerKind.AGENT, "cxplane-canary")
+_PERMIT = f'permit (principal in Role::"{_ROLE}", action, resource);'
+_IDS = {"policy0": "canary-permit", "policy1": "canary-forbid"}
+
+
+def sing(policies: CedarPolicies, repo: ControlRepo) -> list[str]:
+    """What the engine got wrong; an empty list if it may be trusted with these policies."""
+    wrong: list[str] = []
+    permit = cedarpy.PolicySet.from_str(_PERMIT)
+    failing = cedarpy.PolicySet.from_str(
+        f"{_PERMIT}\nforbid (principal, action, resource) when {{ 9223372036854775807 + context.assurance.level + 1 > 0 }};"
+    )
+    forbids: dict[str, cedarpy.PolicySet] = {}
+    for action in repo.actions.values():
+        for name in tiers(action.id):
+            context = policies.schema.contexts[name].sample()
+            questions = {
+                caller: Question(caller, name, "cxplane-canary", {}, context) for caller in (_MEMBER, _STRANGER)
+            }
+            asked = questions[_MEMBER]
+            if policies.answer_by(asked, permit, _IDS).outcome != "allow":
+                wrong.append(f"a permit did not let {name} go")
+            if policies.answer_by(questions[_STRANGER], permit, _IDS).outcome != "deny":
+                wrong.append(f"a permit for a role let somebody else do {name}")
+            if policies.answer_by(asked, failing, _IDS).outcome != "error":
+                wrong.append(f"a policy that fails went unnoticed for {name}")
+            for group in groups(action):
+                if group not in forbids:
+                    forbids[group] = cedarpy.PolicySet.from_str(
+                        f'{_PERMIT}\nforbid (principal, action in Action::"{group}", resource);'
+                    )
+                answer = policies.answer_by(asked, forbids[group], _IDS)
+                if (answer.outcome, answer.policies) != ("deny", ("canary-forbid",)):
+                    wrong.append(f"a forbid on the group {group} did not stop {name}")
+        sliced = {id for name in tiers(action.id) for id in policies.slices[name].ids.values()}
+        if sliced != {meta.id for meta in policies.policies_for(action.id)}:
+            wrong.append(f"it is not sure which policies cover {action.id}")
+    return wrong

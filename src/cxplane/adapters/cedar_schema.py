@@ -1,0 +1,163 @@
+"""The Cedar schema that a control repo implies: callers, customers, and two Cedar actions for each catalog action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cxplane.adapters.cedar_types import TYPES, Field, Record, Scalar, SetOf, Shape, from_json_schema, named, record_of
+from cxplane.domain.catalog import Action, ComputedFact, FactSpec, ReadFact, RecordedFact, TableFact
+from cxplane.domain.errors import Mistake
+from cxplane.domain.people import CallerKind
+from cxplane.domain.release import ControlRepo
+
+REQUEST = ":request"
+ANY = ":any"
+
+_STRING, _LONG, _BOOL = Scalar("String"), Scalar("Long"), Scalar("Boolean")
+CALLER = Record({"team": Field(_STRING, required=False)})
+_FIXED: Mapping[str, Field] = {
+    "customer": Field(_STRING, required=False),
+    "conversation": Field(_STRING, required=False),
+    "channel": Field(_STRING),
+    "purpose": Field(_STRING),
+    "mode": Field(_STRING),
+    "now": Field(Scalar("datetime")),
+    "confirmed": Field(_BOOL, required=False),
+    "assurance": Field(Record({"level": Field(_LONG), "method": Field(_STRING)})),
+    "consents": Field(SetOf(_STRING)),
+    "confidence": Field(Scalar("decimal"), required=False),
+    "approver": Field(Record({"id": Field(_STRING), "roles": Field(SetOf(_STRING))}), required=False),
+    "caller": Field(Record({"id": Field(_STRING), "kind": Field(_STRING)})),
+}
+
+
+def tiers(action: str) -> tuple[str, str]:
+    """The two Cedar actions of a catalog action: may go ahead; may be asked for."""
+    return action, action + REQUEST
+
+
+def groups(action: Action) -> tuple[str, ...]:
+    """Every group that both tiers of an action are in, the nearest first."""
+    return (
+        action.id + ANY,
+        action.group + ANY,
+        action.effect.value,
+        f"risk:{action.risk.value}",
+        "any",
+    )
+
+
+def fact_shape(fact: FactSpec, repo: ControlRepo) -> Shape | None:
+    """What Cedar sees of a fact; None if it sees nothing."""
+    match fact:
+        case ReadFact(each=None, read=read):
+            found = repo.actions.get(read)
+            return from_json_schema(found.output) if found else None
+        case ReadFact():
+            found = repo.actions.get(fact.read)
+            item = from_json_schema(found.output) if found else None
+            return SetOf(item) if isinstance(item, Scalar) else None
+        case ComputedFact() | TableFact() | RecordedFact():
+            return named(fact.type)
+
+
+def fact_fields(action: Action, repo: ControlRepo, only: frozenset[str] | None = None) -> Record:
+    fields: dict[str, Field] = {}
+    for name, fact in action.facts.items():
+        if (only is None or name in only) and (shape := fact_shape(fact, repo)) is not None:
+            fields[name] = Field(shape, required=not fact.optional)
+    return Record(fields)
+
+
+def context_shape(action: Action, repo: ControlRepo, facts: frozenset[str] | None = None) -> Record:
+    """The context of both tiers. `facts`: only these (what a request brings); None: all (what policies may name)."""
+    return Record(
+        {
+            "input": Field(record_of(action.input)),
+            "facts": Field(fact_fields(action, repo, facts)),
+            **_FIXED,
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CedarSchema:
+    """The schema, and the shapes that requests are fitted to."""
+
+    json: Mapping[str, Any]
+    contexts: Mapping[str, Record]  # Cedar action -> context
+    customer: Record
+    resources: Mapping[str, str]  # Cedar action -> Customer | Tenant
+
+
+def customer_shape(repo: ControlRepo) -> Record:
+    fields: dict[str, Field] = {}
+    for name, type_ in repo.plane.customer_attributes.items():
+        if (shape := named(type_)) is not None:
+            fields[name] = Field(shape, required=False)
+    return Record(fields)
+
+
+def schema_of(
+    repo: ControlRepo, facts: Mapping[str, frozenset[str]] | None = None, only: str | None = None
+) -> CedarSchema:
+    """The schema that policies are checked against.
+
+    For requests: `facts`, per catalog action those that a request brings; `only`, the one catalog action that is asked about.
+    """
+    customer = customer_shape(repo)
+    callers = {kind.cedar: {"memberOfTypes": ["Role"], "shape": CALLER.cedar()} for kind in CallerKind}
+    actions: dict[str, Any] = {"any": {}}
+    contexts: dict[str, Record] = {}
+    resources: dict[str, str] = {}
+    for action in repo.actions.values() if only is None else (repo.actions[only],):
+        own, *above = groups(action)
+        for group in above:
+            actions.setdefault(group, {"memberOf": []})
+        actions[own] = {"memberOf": [{"id": group} for group in above]}
+        context = context_shape(action, repo, None if facts is None else facts.get(action.id, frozenset()))
+        resource = "Customer" if action.needs_customer else "Tenant"
+        for name in tiers(action.id):
+            contexts[name], resources[name] = context, resource
+            actions[name] = {
+                "memberOf": [{"id": own}],
+                "appliesTo": {
+                    "principalTypes": sorted(callers),
+                    "resourceTypes": [resource],
+                    "context": context.cedar(),
+                },
+            }
+    body = {
+        "": {
+            "entityTypes": {
+                "Role": {},
+                **callers,
+                "Customer": {"shape": customer.cedar()},
+                "Tenant": {},
+            },
+            "actions": actions,
+        }
+    }
+    return CedarSchema(body, contexts, customer, resources)
+
+
+def schema_mistakes(repo: ControlRepo) -> list[Mistake]:
+    """Types that do not exist."""
+    hint = f"types are {', '.join(TYPES)}"
+    found = [
+        Mistake("plane.yaml", 0, f"customer attribute {name!r} has the unknown type {type_!r}", hint)
+        for name, type_ in repo.plane.customer_attributes.items()
+        if named(type_) is None
+    ]
+    for action in repo.actions.values():
+        for name, fact in action.facts.items():
+            type_ = None if isinstance(fact, ReadFact) else fact.type
+            if type_ is not None and named(type_) is None:
+                found.append(
+                    Mistake(
+                        action.file, fact.line or action.line, f"fact {name!r} has the unknown type {type_!r}", hint
+                    )
+                )
+    return found

@@ -1,0 +1,1 @@
+"""Deciding: facts in, a decision with its reasons out. Nothing here does anything."""

@@ -1,0 +1,1 @@
+"""People: who may decide what waits for a person."""
