@@ -71,10 +71,11 @@ def settings_from_env(environ: Mapping[str, str] | None = None, **overrides: Any
 
 
 @cache
-def expressions() -> Expressions:
+def expressions(currency: str = "EUR") -> Expressions:
+    """CEL. `currency` says how many decimal places `money()` counts."""
     from cxplane.adapters.cel import CelExpressions
 
-    return CelExpressions()
+    return CelExpressions(currency=currency)
 
 
 @cache
@@ -113,7 +114,8 @@ def connectors(repo: ControlRepo | None, settings: Settings) -> Connectors:
     from cxplane.connectors.choose import Connectors
 
     systems = repo.systems if repo else {}
-    return Connectors(systems, expressions(), vault(settings), base_urls=settings.system_urls)
+    cel = expressions(repo.plane.currency) if repo else expressions()
+    return Connectors(systems, cel, vault(settings), base_urls=settings.system_urls)
 
 
 @asynccontextmanager
@@ -170,9 +172,10 @@ def open_release(systems: Connectors) -> Any:
 
     def compile_release(hash: str, files: Mapping[str, str]) -> Live:
         repo = load(files)
-        rulebook = Rulebook.compile(Release(hash, repo), policy_engine().compile(repo), expressions())
+        cel = expressions(repo.plane.currency)
+        rulebook = Rulebook.compile(Release(hash, repo), policy_engine().compile(repo), cel)
         contracts = {id: contract_hash(action) for id, action in repo.actions.items()}
-        return Live(rulebook, CallPlans(repo.actions, expressions()), systems, contracts)
+        return Live(rulebook, CallPlans(repo.actions, cel), systems, contracts)
 
     return compile_release
 

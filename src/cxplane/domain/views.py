@@ -53,6 +53,7 @@ class RequestView:
     replaced_by: str | None = None
     undone_by: str | None = None
     preview: JsonObject | None = field(default=None, repr=False)
+    decided_in_ms: float | None = None  # reading the facts and judging, without the call itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from cxplane.loop.access import sees_record
 from cxplane.loop.gate import Gate
 from cxplane.loop.live import Live
 from cxplane.loop.views import view_of_record
-from cxplane.people.approvals import why_not
+from cxplane.people.approvals import edited, may_see, waits_for, why_not
 
 
 class Approvals:
@@ -35,12 +35,14 @@ class Approvals:
         rows, more = await self._store.approvals(self._tenant, status=status, cursor=cursor, limit=limit)
         if sees_record(self._gate.releases.need(), caller):
             return rows, more
-        return [row for row in rows if self._concerns(row, caller)], more
+        return [row for row in rows if may_see(row, caller)], more
 
     async def show(self, caller: Caller, id: str) -> ApprovalView:
         row, live, request, entries = await self._open(id)
-        if not (self._concerns(row, caller) or sees_record(live, caller)):
-            raise Forbidden("this approval is for others", next=f"Ask somebody with the role {_roles(row)}.")
+        if not (may_see(row, caller) or sees_record(live, caller)):
+            raise Forbidden(
+                "this approval is for others", next=f"Ask somebody with the role {waits_for(row.approver_sets)}."
+            )
         held = await self._store.request(self._tenant, row.request)
         assert held is not None
         decision = next(e for e in reversed(entries) if e.kind == "decision")
@@ -68,13 +70,18 @@ class Approvals:
         """Release it, after judging it again with the approver added; with `input`, an edited request in its place."""
         row, live, request, entries = await self._open(id)
         self._must(row, caller)
-        edited = input is not None and input != request.input
-        asked = self._edited(request, input, cause=id) if edited and input is not None else request
-        decision = await self._gate.judged(live, asked, approver=caller)
         now = self._clock.now()
+        asked, is_edited = request, False
+        approver: Caller | None = caller
+        if input is not None and input != request.input:
+            edit = edited(request, row, caller, input, id=new_id("req"), at=now)
+            asked, approver, is_edited = edit.request, edit.approver, True
+        decision = await self._gate.judged(live, asked, approver=approver)
         match decision:
-            case Refused() if edited:
+            case Refused() if is_edited:
                 return await self._gate.settle(live, decision)  # on record; the approval stays open
+            case Held() if is_edited and approver is None:
+                pass  # four eyes: the editor proposes now, somebody else decides
             case Refused() | Held():
                 words = "; ".join(r.text for r in decision.grounds.reasons) or "policy"
                 raise Conflict(
@@ -83,7 +90,7 @@ class Approvals:
                 )
             case Allowed():
                 pass
-        status = "edited" if edited else "approved"
+        status = "edited" if is_edited else "approved"
         decided = approval_decided(
             id,
             row.request,
@@ -91,11 +98,11 @@ class Approvals:
             by=caller.name,
             at=now,
             comment=comment,
-            replaced_by=asked.id if edited else None,
+            replaced_by=asked.id if is_edited else None,
         )
         over = self._may_exceed(live, entries, caller)
         return await self._gate.settle(
-            live, decision, before=(decided,), expect=(row.request, "held"), over_budget=over, known=not edited
+            live, decision, before=(decided,), expect=(row.request, "held"), over_budget=over, known=not is_edited
         )
 
     async def reject(self, caller: Caller, id: str, *, comment: str) -> RequestView:
@@ -132,7 +139,7 @@ class Approvals:
         if row.status != "open":
             raise Conflict(f"the approval is {row.status} already", next="Look at the request to see how it ended.")
         if reason := why_not(row, caller, self._clock.business_now()):
-            raise Forbidden(reason, next=f"Leave it to somebody with the role {_roles(row)}.")
+            raise Forbidden(reason, next=f"Leave it to somebody with the role {waits_for(row.approver_sets)}.")
 
     async def _close(self, row: ApprovalRow, status: str, by: str, at: datetime, comment: str) -> None:
         entry = approval_decided(row.id, row.request, status=status, by=by, at=at, comment=comment)
@@ -140,27 +147,9 @@ class Approvals:
         if not isinstance(result, Appended):
             raise Conflict("somebody else decided it first", next="Look at the request to see how it ended.")
 
-    def _edited(self, request: ActionRequest, input: JsonObject, *, cause: str) -> ActionRequest:
-        return replace(
-            request,
-            id=new_id("req"),
-            input=input,
-            at=self._clock.now(),
-            replaces=request.id,
-            cause=cause,
-            confidence=None,
-        )
-
-    def _concerns(self, row: ApprovalRow, caller: Caller) -> bool:
-        return row.proposed_by == caller.name or any(caller.roles & set(roles) for roles in row.approver_sets)
-
     def _may_exceed(self, live: Live, entries: Sequence[Entry], caller: Caller) -> bool:
         """Whether this approval answers for a budget: it was held for one whose approvers the caller belongs to."""
         last = next(e for e in reversed(entries) if e.kind == "decision")
         over = {r.where for r in grounds_from(last).reasons if r.code == "budget"}
         budgets = [b for b in live.release.repo.budgets if b.id in over]
         return bool(budgets) and all(not b.approvers or caller.roles & set(b.approvers) for b in budgets)
-
-
-def _roles(row: ApprovalRow) -> str:
-    return " and ".join(" or ".join(sorted(s)) for s in row.approver_sets) or "supervisor"

@@ -78,7 +78,9 @@ class Gate:
             situation = await self.store.situation(self.tenant, request.customer, request.conversation)
             facts: Facts = await gather(live.rulebook, request, situation, self._reader(live), now)
             decision = judge(live.rulebook, request, situation, facts, now, approver)
-        self.telemetry.observe("decision_seconds", time.perf_counter() - began)
+        took_s = time.perf_counter() - began
+        decision = replace(decision, grounds=replace(decision.grounds, took_ms=took_s * 1000))
+        self.telemetry.observe("decision_seconds", took_s)
         self.telemetry.count("decisions_total", {"action": request.action, "verdict": decision.verdict.value})
         return decision
 
