@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cxplane.domain.errors import StoreError
 
 if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxplane --help` stays quick
+    from cxplane.adapters.postgres.work import PgQueuerWork
     from cxplane.connectors.choose import Connectors
     from cxplane.domain.release import ControlRepo
     from cxplane.loop import Live, Plane
@@ -165,7 +166,7 @@ def open_release(systems: Connectors) -> Any:
     """How the loop compiles a release: files in, a `Live` out."""
     from cxplane.act.plan import CallPlans
     from cxplane.control.load import load
-    from cxplane.control.release import contract_hash
+    from cxplane.control.contract import contract_hash
     from cxplane.decide.rulebook import Rulebook
     from cxplane.domain.release import Release
     from cxplane.loop import Live
@@ -180,18 +181,23 @@ def open_release(systems: Connectors) -> Any:
     return compile_release
 
 
+async def _work(dsn: str) -> PgQueuerWork:
+    from cxplane.adapters.postgres.work import PgQueuerWork
+
+    return PgQueuerWork(dsn)
+
+
 @asynccontextmanager
 async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
     """A plane that is started, on its store, with background work unless the settings say otherwise."""
     from cxplane.adapters.postgres.store import open_store as open_postgres
-    from cxplane.adapters.postgres.work import PgQueuerWork
     from cxplane.loop import Plane
 
     async with open_dsn(settings, serve=True) as dsn:
         store = await open_postgres(dsn)
         systems = connectors(None, settings)
         told = telemetry()
-        work = PgQueuerWork(dsn) if settings.work else None
+        work = await _work(dsn) if settings.work else None
         who = identity(settings, store)
         try:
             plane = Plane(

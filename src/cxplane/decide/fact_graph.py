@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
@@ -45,15 +45,16 @@ class FactGraph:
     money_needs: frozenset[str] = frozenset()
     act_needs: frozenset[str] = frozenset()  # facts that confirm and undo use after the act
 
-    def with_needs(self, names: Iterable[str]) -> tuple[str, ...]:
-        """These facts and all that they need, in order."""
+    def with_needs(self, names: Iterable[str], given: Collection[str] = ()) -> tuple[str, ...]:
+        """These facts and all that they need, in order. What is `given` needs nothing."""
         wanted: set[str] = set()
         open_ = [name for name in names if name in self.rules]
         while open_:
             name = open_.pop()
             if name not in wanted:
                 wanted.add(name)
-                open_.extend(self.rules[name].needs)
+                if name not in given:
+                    open_.extend(self.rules[name].needs)
         return tuple(name for name in self.rules if name in wanted)
 
 

@@ -79,7 +79,7 @@ async def gather(
     if only is not None:
         names = rules.facts.with_needs(only)
     else:
-        names = rules.gathered if given is None else rules.judged
+        names = rules.gathered if given is None else rules.facts.with_needs(rules.needed, given)
     return await _Gathering(rulebook, rules, request, situation, reader, now, given, tick).all(names)
 
 

@@ -26,7 +26,8 @@ class ActionRules:
     input: Contract
     output: Contract
     facts: FactGraph
-    judged: tuple[str, ...]  # facts that policies and money need, with what those need, in order
+    needed: frozenset[str]  # facts that policies and money read
+    judged: tuple[str, ...]  # those, with what they need, in order
     gathered: tuple[str, ...]  # and those that confirm and undo will need
 
 
@@ -139,6 +140,7 @@ def _rules(
         input=contracts[0],
         output=contracts[1],
         facts=graph,
+        needed=needed,
         judged=graph.with_needs(needed),
         gathered=graph.with_needs(needed | graph.act_needs),
     )

@@ -25,6 +25,7 @@ from cxplane.ports.work import Job, Work
 log = logging.getLogger("cxplane.background")
 
 EVERY_S = 1.0
+LEASE = timedelta(seconds=60)  # for one look into what is not known; a second look at the same time does no harm
 RESOLVE = "resolve_outcome"
 EXPIRE = "expire_approval"
 
@@ -68,7 +69,7 @@ class Background:
         assert self._work is not None
         clock, store = self._gate.clock, self._gate.store
         now = clock.now()
-        for tenant, intent in await store.take_due_intents(now, lease_until=now + timedelta(seconds=30)):
+        for tenant, intent in await store.take_due_intents(now, lease_until=now + LEASE):
             if tenant == self._gate.tenant:
                 await self._work.enqueue(intent.request, RESOLVE, {"request": intent.request, "tries": intent.tries})
         for tenant, approval in await store.due_approvals(clock.business_now()):

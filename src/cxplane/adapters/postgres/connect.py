@@ -1,0 +1,111 @@
+"""Connections: their JSON codec, and what their errors mean to those who asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from cxplane.domain.errors import Malformed, StoreError, StoreUnavailable
+
+CONNECT_S = 5.0
+COMMAND_S = 30.0
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+GONE = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What says that Postgres does not answer now, rather than that the question was wrong."""
+
+MALFORMED = (asyncpg.DataError, UnicodeEncodeError)
+"""What says that Postgres cannot keep the value: NUL in a text, half a surrogate pair, a number out of range."""
+
+
+def json_bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else _encode(value)
+
+
+async def prepare(link: Any) -> None:
+    """JSONB goes over the wire as its bytes, with the version byte in front; bytes are taken to be JSON already."""
+    await link.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + json_bytes(value),
+        decoder=lambda data: _decode(data[1:]),
+    )
+
+
+def session(name: str) -> dict[str, str]:
+    """Plans are kept, and one made while a table was small must not scan it for ever: an index where there is one."""
+    return {"application_name": name, "timezone": "UTC", "enable_seqscan": "off", "jit": "off"}
+
+
+async def connect(dsn: str, name: str = "cxplane") -> Any:
+    """One connection. Raises StoreUnavailable, or StoreError where waiting will not help."""
+    with connecting():
+        link = await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_S,
+            command_timeout=COMMAND_S,
+            server_settings=session(name),
+        )
+        await prepare(link)
+        return link
+
+
+@contextmanager
+def connecting() -> Iterator[None]:
+    try:
+        yield
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError):
+        raise StoreError(
+            "Postgres does not let this user in", next="Check user and password in CXPLANE_DSN."
+        ) from None
+    except asyncpg.InvalidCatalogNameError:
+        raise StoreError(
+            "the database named does not exist", next="Create it, or check the database in CXPLANE_DSN."
+        ) from None
+    except (ValueError, asyncpg.ClientConfigurationError) as problem:
+        if isinstance(problem, UnicodeError):
+            raise
+        raise StoreError(
+            "the address of the store cannot be read",
+            next="Write CXPLANE_DSN like postgresql://user:password@host:5432/database.",
+        ) from None
+    except GONE as problem:
+        raise StoreUnavailable(f"Postgres cannot be reached ({type(problem).__name__})") from None
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Errors of one question, in words of the family. Never the message of Postgres: it may quote customer data."""
+    try:
+        yield
+    except MALFORMED as problem:
+        raise malformed(problem) from None
+    except GONE as problem:
+        raise StoreUnavailable(f"Postgres does not answer ({type(problem).__name__})") from None
+    except (asyncpg.QueryCanceledError, asyncpg.InsufficientResourcesError, asyncpg.ReadOnlySQLTransactionError) as problem:
+        raise StoreUnavailable(f"Postgres cannot do it now ({type(problem).__name__})") from None
+
+
+def malformed(problem: Exception) -> Malformed:
+    return Malformed(
+        f"a value cannot be kept ({type(problem).__name__})",
+        next="Send text without NUL characters and half surrogate pairs, and numbers of ordinary size.",
+    )

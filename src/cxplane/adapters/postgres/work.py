@@ -1,0 +1,256 @@
+"""Work in the background: PgQueuer on the same Postgres.
+
+What PgQueuer gives: durable jobs, leases with heartbeats, take-over of a dead worker's jobs, delayed jobs. What is ours:
+two waiting jobs of one kind and key are one; a job that fails waits longer each time, and one that never works is kept
+as `failed`; a worker that stops gives its jobs back; nothing is notified inside a transaction that writes; nothing is
+kept of finished jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+
+from cxplane.adapters.postgres.connect import COMMAND_S, CONNECT_S, asking, session
+from cxplane.domain.errors import StoreUnavailable
+from cxplane.domain.values import JsonObject
+from cxplane.ports.work import Handler, Job, WorkState
+
+if TYPE_CHECKING:
+    from pgqueuer.core.qm import QueueManager
+
+log = logging.getLogger("cxplane.work")
+
+CHANNEL = "cxplane_work"
+LEASE = timedelta(seconds=10)
+POLL = timedelta(seconds=1)
+FIRST_RETRY_S, LONGEST_RETRY_S, TRIES = 0.5, 300.0, 20
+GRACE_S = 5.0  # for handlers under way when a worker stops
+RECONNECT_S = 0.5
+
+_ENQUEUE = """
+insert into cxplane.pgqueuer as job (priority, entrypoint, payload, execute_after, dedupe_key, status, attempts)
+values (0, $1, $2, coalesce($3, now()), $4, 'queued', $5)
+on conflict (dedupe_key) where status = 'queued'::cxplane.pgqueuer_status and dedupe_key is not null
+do update set execute_after = least(job.execute_after, excluded.execute_after),
+    payload = case when excluded.attempts = 0 then excluded.payload else job.payload end
+"""
+# the commit of a notification is not worth waiting for
+_NOTIFY = "select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
+_WAKE = msgspec.json.encode(
+    {
+        "channel": CHANNEL,
+        "operation": "insert",
+        "sent_at": "2000-01-01T00:00:00Z",
+        "table": "pgqueuer",
+        "type": "table_changed_event",
+    }
+).decode()
+
+
+class _LeftToLease(BaseException):
+    """Postgres cannot be told that a job was given up; whoever comes after the lease has it."""
+
+
+class PgQueuerWork:
+    """`lease`: after how long without a sign of life a worker's jobs go to another one."""
+
+    def __init__(self, dsn: str, *, lease: timedelta = LEASE, first_retry_s: float = FIRST_RETRY_S, tries: int = TRIES) -> None:
+        self._dsn, self._lease, self._first_retry_s, self._tries = dsn, lease, first_retry_s, tries
+        self._pool: Any = None
+        self._opening = asyncio.Lock()
+        self._waking: asyncio.Task[None] | None = None
+
+    async def enqueue(self, key: str, kind: str, payload: JsonObject, *, due: datetime | None = None) -> None:
+        await self._put(f"{kind}|{key}", kind, msgspec.json.encode([key, dict(payload)]), due, 0)
+        if due is None and (self._waking is None or self._waking.done()):
+            self._waking = asyncio.create_task(self._wake())
+
+    async def inspect(self) -> Sequence[WorkState]:
+        pool = await self._connected()
+        with asking():
+            found = await pool.fetch(
+                "select entrypoint, status::text, count(*) from cxplane.pgqueuer group by 1, 2 order by 1, 2"
+            )
+        return [WorkState(*row) for row in found]
+
+    async def run(self, handlers: Mapping[str, Handler], *, concurrency: int = 16) -> None:
+        """A Postgres that goes away is waited for. Cancelled, it lets handlers end for a few seconds and gives back the rest."""
+        said = False
+        while True:
+            try:
+                await self._run_once(handlers, concurrency)
+                said = False
+            except Exception as problem:
+                if not said:
+                    log.warning("work waits for Postgres (%s)", type(problem).__name__)
+                    log.debug("what stopped it", exc_info=problem)
+                said = True
+            await asyncio.sleep(RECONNECT_S)
+
+    async def aclose(self) -> None:
+        if self._waking is not None:
+            await asyncio.wait([self._waking])
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+    # -------------------------------------------------------------------------------------------------
+
+    async def _run_once(self, handlers: Mapping[str, Handler], concurrency: int) -> None:
+        # imported here: only a process that works needs it
+        from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
+        from pgqueuer.adapters.persistence.qb import (
+            QueryBuilderEnvironment,
+            QueryQueueBuilder,
+            QuerySchedulerBuilder,
+        )
+        from pgqueuer.adapters.persistence.queries import Queries
+        from pgqueuer.core.qm import QueueManager
+        from pgqueuer.domain.types import Channel
+
+        settings = _settings()
+        doing: set[asyncio.Task[Any]] = set()
+        with asking():
+            pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=4,
+                timeout=CONNECT_S,
+                command_timeout=COMMAND_S,
+                server_settings=session("cxplane worker"),
+            )
+        try:
+            queries = Queries(
+                AsyncpgPoolDriver(pool),
+                QueryBuilderEnvironment(settings),
+                QueryQueueBuilder(settings),
+                QuerySchedulerBuilder(settings),
+            )
+            manager = QueueManager(queries, channel=Channel(CHANNEL))
+            for kind, handler in handlers.items():
+                manager.entrypoint(kind, accepts_context=False, on_failure="hold")(self._doing(kind, handler, doing))
+            batch = max(1, concurrency // 2)
+            loop = asyncio.create_task(
+                manager.run(
+                    dequeue_timeout=POLL,
+                    batch_size=batch,
+                    max_concurrent_tasks=max(concurrency, 2 * batch),
+                    shutdown_on_listener_failure=True,
+                    heartbeat_timeout=self._lease,
+                    log_aggregation_interval=timedelta(0),
+                )
+            )
+            try:
+                await asyncio.shield(loop)
+            except asyncio.CancelledError:
+                await self._stop(manager, loop, doing)
+                raise
+        finally:
+            pool.terminate()
+
+    async def _stop(self, manager: QueueManager, loop: asyncio.Task[None], doing: set[asyncio.Task[Any]]) -> None:
+        manager.shutdown.set()
+        await asyncio.wait([loop], timeout=GRACE_S)
+        for task in list(doing):
+            task.cancel()
+        await asyncio.wait([loop], timeout=GRACE_S)
+        if not loop.done():
+            loop.cancel()
+            await asyncio.wait([loop], timeout=1.0)
+        if loop.done() and not loop.cancelled():
+            loop.exception()
+
+    def _doing(self, kind: str, handler: Handler, doing: set[asyncio.Task[Any]]) -> Any:
+        async def work(row: Any) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            doing.add(task)
+            try:
+                key, payload = msgspec.json.decode(row.payload)
+                await handler(Job(int(row.id), key, kind, payload, row.attempts))
+            except asyncio.CancelledError:
+                # not raised on: PgQueuer would take the job for cancelled, and delete it
+                await self._give_back(row)
+            except Exception as problem:
+                if row.attempts + 1 >= self._tries:
+                    log.error("%s failed %d times and is given up: %s", kind, self._tries, type(problem).__name__)
+                    raise _GivenUp(f"{kind} failed {self._tries} times ({type(problem).__name__})") from None
+                delay = min(LONGEST_RETRY_S, self._first_retry_s * 2.0**row.attempts) * random.uniform(0.8, 1.2)  # noqa: S311
+                log.warning("%s failed (%s); again in %.1f s", kind, type(problem).__name__, delay)
+                await self._give_back(row, delay)
+            finally:
+                doing.discard(task)
+
+        return work
+
+    async def _give_back(self, row: Any, delay: float | None = None) -> None:
+        """Put the job into the queue anew; its present row is then finished. Merges with one that waits already."""
+        due = None if delay is None else datetime.now().astimezone() + timedelta(seconds=delay)
+        tries = row.attempts if delay is None else row.attempts + 1
+        try:
+            await self._put(row.dedupe_key, row.entrypoint, row.payload, due, tries)
+        except (Exception, asyncio.CancelledError):
+            raise _LeftToLease from None
+
+    async def _put(self, once: str | None, kind: str, payload: bytes, due: datetime | None, tries: int) -> None:
+        pool = await self._connected()
+        with asking():
+            await pool.execute(_ENQUEUE, kind, payload, due, once, tries)
+
+    async def _wake(self) -> None:
+        """After the commit, and once for many."""
+        await asyncio.sleep(0.005)
+        with suppress(StoreUnavailable):  # they look for themselves anyway
+            pool = await self._connected()
+            with asking():
+                await pool.execute(_NOTIFY, CHANNEL, _WAKE)
+
+    async def _connected(self) -> Any:
+        async with self._opening:
+            if self._pool is None:
+                with asking():
+                    self._pool = await asyncpg.create_pool(
+                        self._dsn,
+                        min_size=0,
+                        max_size=2,
+                        timeout=CONNECT_S,
+                        command_timeout=COMMAND_S,
+                        server_settings=session("cxplane enqueue"),
+                    )
+        return self._pool
+
+
+class _GivenUp(Exception):
+    """Tells PgQueuer to keep the job as failed."""
+
+
+def _settings() -> Any:
+    """Names of PgQueuer's tables, whatever the environment says."""
+    from pgqueuer.domain.settings import DBSettings, Durability
+    from pgqueuer.domain.types import Channel
+
+    return DBSettings(
+        prefix="",
+        db_schema="cxplane",
+        channel=Channel(CHANNEL),
+        function="fn_pgqueuer_changed",
+        statistics_table="pgqueuer_statistics",
+        queue_status_type="pgqueuer_status",
+        queue_table="pgqueuer",
+        queue_table_log="pgqueuer_log",
+        trigger="tg_pgqueuer_changed",
+        schedules_table="pgqueuer_schedules",
+        durability=Durability.durable,
+    )
+
+
+

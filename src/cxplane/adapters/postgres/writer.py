@@ -1,0 +1,333 @@
+"""Appends, batched: what waits while one commit is under way goes into the next, in one call and one commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from cxplane.adapters.postgres.connect import GONE, MALFORMED, asking, connect, malformed
+from cxplane.domain.errors import Malformed, Overloaded, StoreError, StoreUnavailable
+from cxplane.domain.record import (
+    Appended,
+    AppendResult,
+    BudgetExhausted,
+    KeyTaken,
+    Moved,
+    NewEntry,
+    RequestTaken,
+    Write,
+)
+
+log = logging.getLogger("cxplane.store")
+
+BATCH = 200  # writes in one commit
+WAITING = 20_000  # writes that may wait before callers are sent away
+ANALYZE = (100, 1_000, 10_000)  # writes of a process after which the planner is told what the tables hold
+PATIENCE_S = 1.0  # how long a batch that was not sent yet waits for Postgres to come back
+
+_encode = msgspec.json.Encoder().encode
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# plans are kept; those made while the tables were empty may take any index, and autovacuum looks only now and then
+_LOOK = (
+    "analyze cxplane.request, cxplane.claim, cxplane.budget_use, cxplane.intent, cxplane.approval, cxplane.customer,"
+    " cxplane.conversation"
+)
+_APPEND = "select a from cxplane.append($1, $2, $3, $4) a"
+_SETTLES = ("outcome", "approval.decided", "decision")
+_TRANSIENT = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.OutOfMemoryError,  # also: no room in the table of locks
+    asyncpg.LockNotAvailableError,
+)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One write, encoded, and the caller who waits for it."""
+
+    raw: bytes
+    names: list[str]
+    settling: list[tuple[str, str]]
+    months: set[date]
+    releases: set[str]
+    answer: asyncio.Future[AppendResult] = field(repr=False)
+
+
+class Writer:
+    """One task and one connection. Each caller gets the result of its own write."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._link: Any = None
+        self._months: set[date] = set()  # that have a partition
+        self._releases: set[str] = set()  # that have a number
+        self._queue: deque[Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._written = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._task = asyncio.create_task(self._run(), name="cxplane-writer")
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    async def append(self, write: Write) -> AppendResult:
+        """Raises Malformed, Overloaded, StoreUnavailable (then it is on record or not: ask again with the same request id)."""
+        if self._closing:
+            raise StoreUnavailable("the store is being closed")
+        if len(self._queue) >= WAITING:
+            raise Overloaded("more is being written than the store takes", retry_after_s=1.0)
+        item = encode(write, asyncio.get_running_loop().create_future())
+        self._queue.append(item)
+        self._wake.set()
+        return await item.answer
+
+    async def aclose(self) -> None:
+        """What waits is still written."""
+        self._closing = True
+        self._wake.set()
+        await asyncio.wait([self._task])
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+        await self._drop()
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch: list[Waiting] = []
+            while self._queue and len(batch) < BATCH:
+                if not (item := self._queue.popleft()).answer.done():  # nobody waits for it any more
+                    batch.append(item)
+            if not batch:
+                continue
+            try:
+                await self._send(batch)
+            except Exception as problem:
+                _fail(batch, problem)
+                if not isinstance(problem, StoreError):
+                    log.exception("appending failed")
+                    await self._drop()
+
+    async def _send(self, batch: Sequence[Waiting]) -> None:
+        link = await self._connected()
+        for month in sorted({m for item in batch for m in item.months} - self._months):
+            await self._ensure("select cxplane.ensure_month($1)", month)
+            self._months.add(month)
+        for release in sorted({r for item in batch for r in item.releases} - self._releases):
+            await self._ensure("insert into cxplane.release_name (hash) values ($1) on conflict do nothing", release)
+            self._releases.add(release)
+        try:
+            answers = await self._call(link, batch)
+        except MALFORMED as problem:
+            if len(batch) == 1:
+                _fail(batch, malformed(problem))
+                return
+            await self._one_by_one(batch)
+        except _TRANSIENT as problem:
+            log.warning("appending again: %s", type(problem).__name__)
+            await asyncio.sleep(0.01)
+            if len(batch) == 1:
+                with asking():
+                    _settle(batch, await self._call(link, batch))
+                return
+            half = len(batch) // 2
+            await self._send(batch[:half])
+            await self._send(batch[half:])
+        except GONE as problem:
+            await self._drop()
+            raise StoreUnavailable(f"Postgres went away while writing ({type(problem).__name__})") from None
+        except asyncpg.PostgresError as problem:
+            if len(batch) > 1:
+                await self._one_by_one(batch)
+                return
+            log.error("a write cannot be kept: %s %s", type(problem).__name__, problem.sqlstate)
+            with asking():
+                raise
+        else:
+            _settle(batch, answers)
+            before, self._written = self._written, self._written + len(batch)
+            if any(before < n <= self._written for n in ANALYZE):
+                self._looking = asyncio.create_task(self._analyze())
+
+    async def _one_by_one(self, batch: Sequence[Waiting]) -> None:
+        """One of them is poisoned: the others must not suffer."""
+        for item in batch:
+            try:
+                await self._send([item])
+            except Exception as problem:
+                _fail([item], problem)
+
+    async def _call(self, link: Any, batch: Sequence[Waiting]) -> list[Any]:
+        rows = await link.fetch(
+            _APPEND,
+            b"[" + b",".join(item.raw for item in batch) + b"]",
+            list({name for item in batch for name in item.names}),
+            [tenant for item in batch for tenant, _ in item.settling],
+            [id for item in batch for _, id in item.settling],
+        )
+        return [row["a"] for row in rows]
+
+    async def _ensure(self, sql: str, value: Any) -> None:
+        """In a commit of its own, before the batch that needs it."""
+        link = await self._connected()
+        try:
+            with asking():
+                await link.execute(sql, value)
+        except StoreUnavailable:
+            await self._drop()
+            raise
+
+    async def _analyze(self) -> None:
+        try:
+            link = await connect(self._dsn, "cxplane analyze")
+            try:
+                await link.execute(_LOOK)
+            finally:
+                link.terminate()
+        except (StoreError, asyncpg.PostgresError, *GONE) as problem:
+            log.info("the planner was not told what the tables hold: %s", type(problem).__name__)
+
+    async def _connected(self) -> Any:
+        if self._link is not None and not self._link.is_closed():
+            return self._link
+        self._link = None
+        until = asyncio.get_running_loop().time() + PATIENCE_S
+        while True:
+            try:
+                self._link = await connect(self._dsn, "cxplane writer")
+                return self._link
+            except StoreUnavailable:
+                if asyncio.get_running_loop().time() > until:
+                    raise
+                await asyncio.sleep(0.05)
+
+    async def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.terminate()
+
+
+def _fail(batch: Sequence[Waiting], problem: Exception) -> None:
+    for item in batch:
+        if not item.answer.done():
+            item.answer.set_exception(problem)
+            item.answer.exception()  # a caller who left does not make it a warning
+
+
+def _settle(batch: Sequence[Waiting], answers: Sequence[Any]) -> None:
+    for item, answer in zip(batch, answers, strict=True):
+        if not item.answer.done():
+            item.answer.set_result(_result(answer))
+
+
+def _result(answer: dict[str, Any]) -> AppendResult:
+    if "p" in answer:
+        return Appended(tuple(answer["p"]))
+    if "taken" in answer:
+        return RequestTaken(answer["taken"])
+    if "moved" in answer:
+        return Moved(*answer["moved"])
+    if "key" in answer:
+        return KeyTaken(*answer["key"])
+    return BudgetExhausted(*answer["budget"])
+
+
+def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
+    """A write as the append function reads it, with the names of all that it may change. Raises Malformed."""
+    tenant = write.tenant
+    entries = [_entry(e) for e in write.entries]
+    names: list[str] = []
+    settling: list[tuple[str, str]] = []
+    for new in write.entries:
+        if new.kind.startswith(("release.", "customer.", "key.")):
+            names.append(f"{new.kind[:3]}|{tenant}|{'' if new.kind.startswith('release.') else new.stream}")
+        else:
+            names.append(f"r|{tenant}|{new.stream}")
+        if new.kind in _SETTLES and "request" in new.body:
+            settling.append((tenant, new.body["request"]))
+    whole: dict[str, Any] = {"t": tenant, "e": entries}
+    if write.new_request is not None:
+        whole["n"] = write.new_request
+        names.append(f"r|{tenant}|{write.new_request}")
+    if write.expect is not None:
+        whole["x"] = write.expect
+        names.append(f"r|{tenant}|{write.expect[0]}")
+    if (claim := write.claim) is not None:
+        whole["c"] = (claim.action, claim.key, claim.request)
+        names.append(f"k|{tenant}|{claim.action}|{claim.key}")
+    if write.reservations:
+        whole["r"] = [
+            (r.budget, r.scope, r.window, r.money, r.count, r.risk, r.limit_money, r.limit_count, r.limit_risk, r.force)
+            for r in write.reservations
+        ]
+        names += [f"b|{tenant}|{r.budget}|{r.scope}|{r.window}" for r in write.reservations]
+    if takes := _takes(write):
+        entries[_taker(write)]["t"] = takes
+    try:
+        raw = _encode(whole)
+        months = {date(at.year, at.month, 1) for at in (e.at.astimezone(UTC) for e in write.entries)}
+        "".join(names).encode()
+    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeEncodeError) as problem:
+        raise malformed(problem) from None
+    if b"\\u0000" in raw and _NUL.search(raw):
+        raise Malformed("a text holds a NUL character", next="Send text without NUL characters.")
+    releases = {e.release for e in write.entries if e.release is not None}
+    return Waiting(raw, names, settling, months, releases, answer)
+
+
+def _entry(e: NewEntry) -> dict[str, Any]:
+    if e.at.tzinfo is None:
+        raise ValueError("an entry's time needs a time zone")
+    return {
+        "k": e.kind,
+        "s": e.stream,
+        "a": e.at.isoformat(),
+        "r": e.actor,
+        "l": e.release,
+        "c": e.cause,
+        "b": e.body,
+        "p": e.private,
+    }
+
+
+def _taker(write: Write) -> int:
+    """The entry that tells what its write took: the decision on the request that takes, else the last."""
+    wanted = write.claim.request if write.claim else None
+    for n in reversed(range(len(write.entries))):
+        e = write.entries[n]
+        if e.kind == "decision" and wanted in (None, e.stream):
+            return n
+    return len(write.entries) - 1
+
+
+def _takes(write: Write) -> dict[str, Any]:
+    """What the journal keeps of claim and reservations, so that they can be folded again; `true` where the entries say it."""
+    takes: dict[str, Any] = {}
+    if (claim := write.claim) is not None:
+        said = any(
+            e.kind == "request"
+            and (e.body.get("id"), e.body.get("action"), e.body.get("key")) == (claim.request, claim.action, claim.key)
+            for e in write.entries
+        )
+        same = said and bool(write.entries) and write.entries[_taker(write)].stream == claim.request
+        takes["claim"] = same or (claim.action, claim.key, claim.request)
+    if write.reservations:
+        takes["reserve"] = [(r.budget, r.scope, r.window, r.money, r.count, r.risk) for r in write.reservations]
+    return takes

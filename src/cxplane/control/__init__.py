@@ -1,0 +1,1 @@
+"""The control repo: read, checked, tested, compared, released."""

@@ -1,0 +1,290 @@
+"""The shape of each kind of file: one JSON Schema a kind, and its complaints as plain sentences with a line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend
+
+from cxplane.control.yaml import Document, Path
+from cxplane.domain.errors import Mistake
+from cxplane.domain.values import JsonObject
+
+SHAPED = ("plane", "action", "table", "system", "policy-tests", "budget", "people", "agent")
+"""The kinds that have a schema. Policies are Cedar, which has its own."""
+
+MOST = 50  # complaints about one file
+
+_Strict: Any = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)  # 500.0 is no integer here: money is never a fraction
+
+
+@cache
+def schema_text(kind: str) -> str:
+    """The published JSON Schema of a kind, as text."""
+    return (resources.files("cxplane.control") / "schemas" / f"{kind}.schema.json").read_text("utf-8")
+
+
+@cache
+def _validator(kind: str) -> Any:
+    schema = json.loads(schema_text(kind))
+    defs = schema.pop("$defs", {})
+    return _Strict(_inlined(schema, defs))
+
+
+def _inlined(node: Any, defs: Mapping[str, Any]) -> Any:
+    """The schema with its references written out (none is recursive): following them is what costs the most."""
+    if isinstance(node, list):
+        return [_inlined(item, defs) for item in node]
+    if not isinstance(node, dict):
+        return node
+    named = node.get("$ref")
+    rest = {key: _inlined(value, defs) for key, value in node.items() if key != "$ref"}
+    if not isinstance(named, str):
+        return rest
+    return {**_inlined(defs[named.rsplit("/", 1)[1]], defs), **rest}
+
+
+def shape_mistakes(kind: str, document: Document) -> list[Mistake]:
+    """What is wrong with the shape of a file."""
+    found: list[Mistake] = []
+    for problem in _validator(kind).iter_errors(document.value):
+        for one in _flat(problem):
+            found.extend(_told(document, one))
+            if len(found) >= MOST:
+                return found
+    return found
+
+
+def _flat(problem: ValidationError) -> Iterator[ValidationError]:
+    """A choice between forms becomes the complaints of the form that was meant."""
+    if problem.validator != "oneOf" or not isinstance(problem.instance, Mapping):
+        yield problem
+        return
+    forms: Any = problem.validator_value
+    scores = [sum(name in problem.instance for name in form.get("required", ())) for form in forms]
+    best = max(scores)
+    if best == 0:
+        yield problem
+        return
+    meant = scores.index(best)
+    for one in problem.context or ():
+        if one.schema_path[0] == meant:
+            yield from _flat(one)
+
+
+def _told(document: Document, problem: ValidationError) -> Iterator[Mistake]:
+    path: Path = tuple(problem.absolute_path)
+    where = dotted(path)
+    says: Any = problem.validator_value
+    key, given = str(problem.validator), problem.instance
+    schema: Mapping[str, Any] = problem.schema if isinstance(problem.schema, Mapping) else {}
+    hint = _examples(schema)
+    shown = "what is there" if {"auth", "base_url"} & set(path) else short(given)  # these may hold a secret
+
+    def mistake(what: str, hint: str, at: Path = path) -> Mistake:
+        return Mistake(document.file, document.line(*at), what, hint)
+
+    if "propertyNames" in problem.absolute_schema_path:
+        yield mistake(f"{short(given)} in {where} is not {schema.get('title', 'a name')}", hint, (*path, str(given)))
+    elif key == "additionalProperties" and isinstance(given, Mapping):
+        known = list(schema.get("properties", ()))
+        for name in given:
+            if name not in known:
+                place = f" in {where}" if where else ""
+                yield mistake(f"unknown key {short(name)}{place}", suggest(str(name), known), (*path, name))
+    elif key == "required" and isinstance(given, Mapping):
+        missing = [name for name in says if name not in given]
+        # jsonschema complains once a name; tell each name once
+        name = next((n for n in missing if problem.message.startswith(repr(n))), missing[0] if missing else "")
+        about = schema.get("properties", {}).get(name, {})
+        place = f"{where} " if where else "the file "
+        yield mistake(f"{place}has no {name!r}", f"add it: {_wish(name, about)}")
+    elif key == "oneOf":
+        names = [form.get("required", ["?"])[0] for form in says]
+        yield mistake(f"{where} must have one of {', '.join(dict.fromkeys(names))}", hint or "see the published schema")
+    elif key == "type":
+        yield mistake(
+            f"{where or 'the file'} must be {_kind(says, schema)}, not {_what_is(given, shown)}",
+            _type_hint(where, says, given, hint),
+        )
+    elif key == "enum":
+        known = [str(value) for value in says]
+        yield mistake(
+            f"{where} must be one of {', '.join(known)}, not {shown}", suggest(str(given), known, say_all=False)
+        )
+    elif key == "pattern" and schema.get("title", "").startswith("the name of a secret"):
+        yield mistake(f"{where} is not the name of a secret (not shown here: it may be the secret itself)", _NAME_ONLY)
+    elif key == "pattern":
+        title = schema.get("title", "written as the schema says")
+        what = "must not be empty" if says == r"\S" else f"must be {title}, not {shown}"
+        yield mistake(f"{where} {what}", hint)
+    else:
+        yield mistake(f"{where or 'the file'} {_limit(key, says)}", hint)
+
+
+_NAME_ONLY = (
+    "write only its name, like BILLING_TOKEN; if this was a real secret, change it: it is in the file's history"
+)
+
+
+def _limit(key: str, says: Any) -> str:
+    words = {
+        "minimum": f"must be at least {says}",
+        "maximum": f"must be at most {says}",
+        "minLength": "must not be empty",
+        "maxLength": f"must have at most {says} characters",
+        "minItems": f"must have at least {says} item{'' if says == 1 else 's'}",
+        "minProperties": f"must have at least {says} key{'' if says == 1 else 's'}",
+        "uniqueItems": "names something twice",
+    }
+    return words.get(key, f"breaks the schema's {key!r}")
+
+
+def _type_hint(where: str, says: Any, given: Any, hint: str) -> str:
+    if isinstance(given, float) and says == "integer":
+        if where.endswith("money"):
+            return "money is counted in whole minor units: 500.00 EUR is 50000"
+        return f"write a whole number, like {round(given)}"
+    if says == "string" and isinstance(given, (int, float, bool)) and "auth" not in where:
+        return f'quote it: "{json.dumps(given)}"'
+    if says == "array" and not isinstance(given, Mapping):
+        return f"write [{given if given is not None else ''}]"
+    return hint
+
+
+def _kind(says: Any, schema: Mapping[str, Any]) -> str:
+    if title := schema.get("title"):
+        return str(title)
+    words = {
+        "object": "a map of keys",
+        "array": "a list",
+        "string": "a text",
+        "integer": "a whole number",
+        "number": "a number",
+    }
+    kinds = says if isinstance(says, list) else [says]
+    return " or ".join(words.get(kind, "true or false" if kind == "boolean" else str(kind)) for kind in kinds)
+
+
+def _what_is(given: Any, shown: str) -> str:
+    if isinstance(given, Mapping):
+        return "a map of keys"
+    if isinstance(given, list):
+        return "a list"
+    return "empty" if given is None else shown
+
+
+def _wish(name: str, about: Mapping[str, Any]) -> str:
+    if "enum" in about:
+        return f"{name}: {' | '.join(str(value) for value in about['enum'])}"
+    if examples := about.get("examples"):
+        return f"{name}: {examples[0]}"
+    return f"{name}: …"
+
+
+def _examples(schema: Mapping[str, Any]) -> str:
+    examples = schema.get("examples")
+    return f"like {', '.join(str(one) for one in examples)}" if examples else ""
+
+
+def suggest(word: str, known: list[str], *, say_all: bool = True) -> str:
+    """Did you mean …; or all there are, where they are few."""
+    if near := difflib.get_close_matches(word, known, 1, 0.6):
+        return f"did you mean {near[0]}?"
+    if not say_all or not known:
+        return ""
+    shown = ", ".join(sorted(known)[:12])
+    return f"known: {shown}{', …' if len(known) > 12 else ''}"
+
+
+def short(value: Any) -> str:
+    """A value as it may be shown: one line, not long."""
+    text = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, str) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def dotted(path: Path) -> str:
+    """`applies.actions[2]`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def schema_problems(schema: JsonObject) -> Iterator[tuple[Path, str]]:
+    """(path, what) for each place where an action's input or output is no JSON Schema that contracts can use."""
+    if schema.get("type") != "object":
+        yield (), "must say type: object"
+    if _plain_schema(schema):
+        return
+    try:
+        Draft202012Validator.check_schema(dict(schema))
+    except SchemaError as problem:
+        yield tuple(problem.absolute_path), f"is no JSON Schema: {_schema_words(problem)}"
+    yield from _references(schema, ())
+
+
+def _schema_words(problem: SchemaError) -> str:
+    if problem.validator in ("anyOf", "enum"):
+        return f"{short(problem.instance)} is no type; types: object, array, string, integer, number, boolean, null"
+    return problem.message[:120]
+
+
+def _references(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """A contract stands alone: it points at nothing outside itself."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str) and not value.startswith("#"):
+                yield (*path, key), "points outside the contract; write the schema out"
+            else:
+                yield from _references(value, (*path, key))
+    elif isinstance(node, list):
+        for n, item in enumerate(node):
+            yield from _references(item, (*path, n))
+
+
+_TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean", "null"})
+_TEXTS = frozenset({"title", "description", "format"})
+_COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"})
+_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+
+
+def _plain_schema(schema: Any) -> bool:
+    """True for the common words used rightly; anything else is left to the meta-schema, which costs 100 times more."""
+    if not isinstance(schema, Mapping):
+        return isinstance(schema, bool)
+    for key, value in schema.items():
+        if key == "type":
+            kinds = value if isinstance(value, list) and value and len(set(map(str, value))) == len(value) else [value]
+            good = all(isinstance(kind, str) and kind in _TYPES for kind in kinds)
+        elif key == "properties":
+            good = isinstance(value, Mapping) and all(_plain_schema(one) for one in value.values())
+        elif key in ("items", "additionalProperties"):
+            good = _plain_schema(value)
+        elif key == "required":
+            good = isinstance(value, list) and all(isinstance(v, str) for v in value) and len(set(value)) == len(value)
+        elif key in ("enum", "examples"):
+            good = isinstance(value, list)
+        elif key in _TEXTS:
+            good = isinstance(value, str)
+        elif key in _COUNTS:
+            good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        elif key in _NUMBERS:
+            good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        else:
+            good = key in ("const", "default")
+        if not good:
+            return False
+    return True

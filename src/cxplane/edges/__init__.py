@@ -1,0 +1,1 @@
+"""Where the outside comes in: each edge translates, and knows no business."""

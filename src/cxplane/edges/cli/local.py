@@ -1,0 +1,119 @@
+"""What commands that open the store themselves share."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from cxplane.domain.release import ControlRepo
+    from cxplane.ports.store import Store
+    from cxplane.wiring import Settings
+
+Command = Callable[..., Any]
+T = TypeVar("T")
+
+
+def store_options(command: Command) -> Command:
+    """--dsn, --data and --tenant; the command gets `settings`."""
+
+    @functools.wraps(command)
+    def with_settings(*args: Any, dsn: str | None, data: Path, tenant: str | None, **named: Any) -> Any:
+        return command(*args, settings=settings_of(dsn=dsn, data=data, tenant=tenant), **named)
+
+    decorated = click.option("--tenant", envvar="CXPLANE_TENANT", help="Whose, where the store serves several.")(
+        with_settings
+    )
+    decorated = click.option(
+        "--dsn", envvar="CXPLANE_DSN", help="Postgres to use; by default the embedded store in the data folder."
+    )(decorated)
+    return click.option(
+        "--data",
+        envvar="CXPLANE_DATA",
+        default=".cxplane",
+        show_default=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Data folder.",
+    )(decorated)
+
+
+def settings_of(**given: Any) -> Settings:
+    """Settings from the environment and these options. UsageError names what cannot be read."""
+    from cxplane.wiring import settings_from_env
+
+    try:
+        return settings_from_env(**given)
+    except ValueError as problem:
+        raise click.UsageError(str(problem)) from None
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
+    return asyncio.run(work)
+
+
+async def with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+    """Do something with the store; StoreError says what to do where it cannot be opened."""
+    from cxplane.wiring import open_store
+
+    async with open_store(settings) as store:
+        return await work(store)
+
+
+async def tenant_of(settings: Settings, store: Store) -> str:
+    """The tenant that is meant: the one named, the control repo's, or the only one there is."""
+    from cxplane.domain.errors import StoreError
+
+    if settings.tenant:
+        return settings.tenant
+    if settings.control:
+        from cxplane.control.load import load
+
+        return load(settings.control).plane.tenant
+    found = sorted(await store.tenants())
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise StoreError("no release is live yet", next="Run `cxplane release DIR` first.")
+    raise StoreError(f"the store serves {len(found)} tenants: {', '.join(found)}", next="Say which one with --tenant.")
+
+
+async def live_repo(settings: Settings, store: Store) -> tuple[str, ControlRepo]:
+    """The tenant and what its live release says."""
+    from cxplane.control.load import load
+    from cxplane.domain.errors import StoreError
+
+    tenant = await tenant_of(settings, store)
+    hash = await store.live_release(tenant)
+    files = await store.release_files(tenant, hash) if hash else None
+    if files is None:
+        raise StoreError(f"no release of {tenant} is live yet", next="Run `cxplane release DIR` first.")
+    return tenant, load(files)
+
+
+async def find_release(settings: Settings, store: Store, name: str) -> Mapping[str, str]:
+    """The files of a release, by the beginning of its hash; `live` is the one that decides."""
+    from cxplane.control.release import release_named
+    from cxplane.domain.errors import NotFound
+
+    tenant = await tenant_of(settings, store)
+    hash = await store.live_release(tenant) if name == "live" else (await release_named(store, tenant, name)).hash
+    files = await store.release_files(tenant, hash) if hash else None
+    if files is None:
+        raise NotFound(f"there are no files of release {name}", next="`cxplane releases` lists those there are.")
+    return files
+
+
+def operator() -> str:
+    """Who is at this terminal, for the record: a person known by the machine, not by a key."""
+    try:
+        return f"operator:{os.environ.get('CXPLANE_OPERATOR') or getpass.getuser()}"
+    except (KeyError, OSError):
+        return "operator:unknown"

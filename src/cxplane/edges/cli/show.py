@@ -1,0 +1,139 @@
+"""How commands speak: JSON for programs, tables for people, progress on the error stream of a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+COLOURS = {
+    "allow": "green",
+    "done": "green",
+    "approved": "green",
+    "hold": "yellow",
+    "held": "yellow",
+    "open": "yellow",
+    "running": "yellow",
+    "unknown": "magenta",
+    "stuck": "magenta",
+    "refuse": "red",
+    "refused": "red",
+    "failed": "red",
+    "rejected": "red",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Colours only on a terminal, and never where NO_COLOR is set. Elsewhere wide enough not to fold."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 200)
+
+
+def emit(value: Any) -> None:
+    """One JSON value on standard output."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, nothing: str) -> None:
+    """A plain table; `nothing` is said where there are no rows."""
+    if not rows:
+        click.echo(nothing)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    for row in rows:
+        made.add_row(*[Text(str("" if cell is None else cell), style=COLOURS.get(str(cell), "")) for cell in row])
+    console().print(made)
+
+
+def pairs(value: Mapping[str, Any], *, skip: Sequence[str] = ()) -> None:
+    """Names and values, one on a line; empty ones are left out."""
+    shown = {k: v for k, v in value.items() if k not in skip and v not in (None, "", [], {}, ())}
+    width = max((len(k) for k in shown), default=0)
+    for name, inner in shown.items():
+        text = json.dumps(inner, ensure_ascii=False, default=str) if isinstance(inner, (dict, list)) else str(inner)
+        click.echo(f"{name.replace('_', ' ').ljust(width)}  {coloured(text)}")
+
+
+def coloured(text: str) -> str:
+    """The word in its colour; click takes the colour away where there is no terminal."""
+    import os
+
+    colour = COLOURS.get(text)
+    return click.style(text, fg=colour) if colour and not os.environ.get("NO_COLOR") else text
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar for work of some length: call it with done, total and what is being done.
+
+    Nothing is drawn unless the error stream is a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total, now: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task(what, total=None)
+
+        def told(done: int, total: int, now: str) -> None:
+            progress.update(task, completed=done, total=total, description=f"{what}: {now}" if now else what)
+
+        yield told
+
+
+def when(text: str | None) -> str:
+    """A time to the second, as people read it."""
+    return (text or "").replace("T", " ")[:19]
+
+
+def json_value(text: str, name: str) -> Any:
+    """The value of a JSON text given on the command line. UsageError if it is none."""
+
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as problem:
+        raise click.UsageError(f"{name} is not JSON: {problem}") from None
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+def named_values(pairs: Sequence[str], name: str) -> dict[str, Any]:
+    """`amount=500 note=hello flag=true` as a mapping: what is JSON is taken as JSON, the rest as text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"{name} is written NAME=VALUE, not {pair!r}")
+        if key in found:
+            raise click.UsageError(f"{name} {key!r} is given twice")
+        try:
+            found[key] = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            found[key] = text
+    return found

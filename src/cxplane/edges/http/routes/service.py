@@ -1,0 +1,65 @@
+"""What those who run the plane look at."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from cxplane.domain.errors import StoreError
+from cxplane.edges.http.bodies import Health
+from cxplane.edges.http.route import Answer, Call, Route
+
+
+async def index(call: Call) -> Answer:
+    release = call.plane.release
+    return Answer(
+        {
+            "product": "cxplane",
+            "plane": release.repo.plane.name if release else None,
+            "release": release.hash if release else None,
+            "openapi": "/openapi.json",
+            "start_with": "GET /v1/actions with `Authorization: Bearer <api key>`",
+        }
+    )
+
+
+async def live(call: Call) -> Answer:
+    return Answer(Health("ok"))
+
+
+async def ready(call: Call) -> Answer:
+    await call.plane.ready()
+    release = call.plane.release
+    return Answer(Health("ok", release.hash if release else None))
+
+
+async def metrics(call: Call) -> Answer:
+    plane, telemetry = call.plane, call.plane.telemetry
+    try:
+        async with asyncio.timeout(2):
+            for name, value in (await plane.store.stats()).items():
+                telemetry.gauge("store", value, {"what": name})
+            await plane.ready()
+        telemetry.gauge("ready", 1)
+    except (StoreError, TimeoutError):
+        telemetry.gauge("ready", 0)
+    text, media_type = telemetry.render()
+    return Answer(raw=text, media_type=media_type)
+
+
+ROUTES = (
+    Route("GET", "/", "index", "service", "What this is, and where to go on", index, dict[str, Any], open=True),
+    Route("GET", "/health/live", "health_live", "service", "The process runs", live, Health, open=True),
+    Route(
+        "GET",
+        "/health/ready",
+        "health_ready",
+        "service",
+        "The store answers and a release is live",
+        ready,
+        Health,
+        errors=("unavailable",),
+        open=True,
+    ),
+    Route("GET", "/metrics", "metrics", "service", "Metrics for Prometheus", metrics, str, open=True),
+)
