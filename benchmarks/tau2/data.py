@@ -72,14 +72,17 @@ def conversations(file: Path) -> Iterator[Conversation]:
     for number, line in enumerate(load_lines(file)):
         calls: list[Call] = []
         heard: list[str] = []
-        errors = {m["id"]: bool(m.get("error")) for m in line["messages"] if m.get("role") == "tool" and m.get("id")}
-        for message in line["messages"]:
+        errors = {
+            m["id"]: bool(m.get("error")) for m in line.get("messages") or () if m.get("role") == "tool" and m.get("id")
+        }
+        for message in line.get("messages") or ():
             if message.get("role") == "user" and isinstance(message.get("content"), str):
                 heard.append(message["content"])
             if message.get("role") != "assistant":
                 continue
             for n, call in enumerate(message.get("tool_calls") or ()):
-                arguments = call.get("arguments")
+                said = call.get("function") or call  # some recorders nest it
+                arguments = said.get("arguments")
                 if isinstance(arguments, str):
                     try:
                         arguments = json.loads(arguments)
@@ -88,7 +91,7 @@ def conversations(file: Path) -> Iterator[Conversation]:
                 id = str(call.get("id") or f"{len(calls)}.{n}")
                 calls.append(
                     Call(
-                        name=str(call.get("name") or ""),
+                        name=str(said.get("name") or ""),
                         arguments=arguments if isinstance(arguments, dict) else {},
                         id=f"{len(calls)}.{id}",
                         failed=errors.get(call.get("id"), False),

@@ -6,6 +6,7 @@ gate. A call that the system refuses by itself (no seat, no balance) is not the 
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -101,7 +102,8 @@ class Gate:
             if customer := self._customer(call, found):
                 self._identify(customer)
                 body["customer"] = customer
-        answer = agent.post("/v1/requests", json=body)
+        # as text: what is not JSON (NaN …) shall reach the gate as it was recorded
+        answer = agent.post("/v1/requests", content=json.dumps(body), headers={"content-type": "application/json"})
         if answer.status_code >= 400:
             return (f"malformed:{answer.status_code}",)
         told = answer.json()
@@ -109,7 +111,7 @@ class Gate:
             self.decision_ms.append(told["decided_in_ms"])
         if told["decision"] == "allow":
             return None if told["status"] == "done" else ()
-        return tuple(r.get("policy") or r["code"] for r in told["reasons"]) or (told["decision"],)
+        return tuple(dict.fromkeys(r.get("policy") or r["code"] for r in told["reasons"])) or (told["decision"],)
 
     def _customer(self, call: Call, found: list[str]) -> str | None:
         """Whom the conversation is with, as far as the recording tells.

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
-from cxplane.adapters.postgres.folders import FileLock, Owner, owner_of_store, socket_folder
+from cxplane.adapters.postgres.folders import SOCKET_NAME, FileLock, Owner, owner_of_store, socket_folder
 from cxplane.domain.errors import StoreError
 
 log = logging.getLogger("cxplane.store")
@@ -222,6 +222,9 @@ class EmbeddedPostgres:
 
     def _launch(self, binaries: Path, owner: Owner, data: Path) -> tuple[int, Path]:
         socket = socket_folder(data, owner)
+        # no Postgres runs on this data (we hold the start lock and looked); one that was killed leaves its lock behind,
+        # which Postgres believes for as long as the pid exists, be it a zombie or a stranger
+        (socket / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
         command = [str(binaries / "postgres"), "-D", str(data), "-k", str(socket), "-p", "5432"]
         for name, value in SETTINGS.items():
             command += ["-c", f"{name}={value}"]

@@ -70,7 +70,7 @@ class PgQueuerWork:
         self._waking: asyncio.Task[None] | None = None
 
     async def enqueue(self, key: str, kind: str, payload: JsonObject, *, due: datetime | None = None) -> None:
-        await self._put(f"{kind}|{key}", kind, msgspec.json.encode([key, dict(payload)]), due, 0)
+        await self._put(key, kind, msgspec.json.encode([key, dict(payload)]), due, 0)
         if due is None and (self._waking is None or self._waking.done()):
             self._waking = asyncio.create_task(self._wake())
 
@@ -197,14 +197,15 @@ class PgQueuerWork:
         due = None if delay is None else datetime.now().astimezone() + timedelta(seconds=delay)
         tries = row.attempts if delay is None else row.attempts + 1
         try:
-            await self._put(row.dedupe_key, row.entrypoint, row.payload, due, tries)
+            key = msgspec.json.decode(row.payload)[0]
+            await self._put(key, row.entrypoint, row.payload, due, tries)
         except (Exception, asyncio.CancelledError):
             raise _LeftToLease from None
 
-    async def _put(self, once: str | None, kind: str, payload: bytes, due: datetime | None, tries: int) -> None:
+    async def _put(self, key: str, kind: str, payload: bytes, due: datetime | None, tries: int) -> None:
         pool = await self._connected()
         with asking():
-            await pool.execute(_ENQUEUE, kind, payload, due, once, tries)
+            await pool.execute(_ENQUEUE, kind, payload, due, f"{kind}|{key}", tries)
 
     async def _wake(self) -> None:
         """After the commit, and once for many."""

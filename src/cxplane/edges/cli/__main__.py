@@ -1,8 +1,6 @@
 """`python -m cxplane.edges.cli`: the same as `cxplane`."""
 
-import sys
-
 from cxplane.edges.cli.app import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
