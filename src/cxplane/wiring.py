@@ -144,7 +144,7 @@ async def open_store(settings: Settings, *, serve: bool = False) -> AsyncIterato
             await store.aclose()
 
 
-async def _tenant(settings: Settings, store: Store) -> str:
+async def tenant_of(settings: Settings, store: Store) -> str:
     if settings.tenant:
         return settings.tenant
     if settings.control:
@@ -201,7 +201,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
         who = identity(settings, store)
         try:
             plane = Plane(
-                tenant=await _tenant(settings, store),
+                tenant=await tenant_of(settings, store),
                 store=store,
                 systems=systems,
                 open_release=open_release(systems),

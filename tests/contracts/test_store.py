@@ -138,7 +138,9 @@ async def test_what_is_appended_is_read_back_whole(store: PostgresStore) -> None
 
 
 async def test_positions_grow_and_streams_keep_their_order(store: PostgresStore) -> None:
-    await asyncio.gather(*(store.append(Write(T, (NewEntry("note", f"s{n % 7}", NOW, "x", {"n": n}),))) for n in range(300)))
+    await asyncio.gather(
+        *(store.append(Write(T, (NewEntry("note", f"s{n % 7}", NOW, "x", {"n": n}),))) for n in range(300))
+    )
     entries = await store.entries(T, limit=1000)
     assert [e.position for e in entries] == sorted({e.position for e in entries})
     assert len(entries) == 300
@@ -186,7 +188,13 @@ async def test_two_of_one_batch_compete_for_a_key(store: PostgresStore) -> None:
 
 @pytest.mark.parametrize(
     ("how", "status"),
-    [("failed", "failed"), ("rejected", "rejected"), ("edited", "replaced"), ("expired", "expired"), ("refused", "refused")],
+    [
+        ("failed", "failed"),
+        ("rejected", "rejected"),
+        ("edited", "replaced"),
+        ("expired", "expired"),
+        ("refused", "refused"),
+    ],
 )
 async def test_what_did_not_happen_frees_its_key_and_budget(store: PostgresStore, how: str, status: str) -> None:
     if how == "failed":
@@ -270,10 +278,16 @@ async def test_an_approved_request_keeps_its_own_key(store: PostgresStore) -> No
 
 async def test_a_limit_is_inclusive_and_says_which_one_was_met(store: PostgresStore) -> None:
     assert isinstance(await store.append(allowed("r1", None, takes(60, limit_money=100))), Appended)
-    assert await store.append(allowed("r2", None, takes(41, limit_money=100))) == BudgetExhausted("daily", "money", 60, 41, 100)
+    assert await store.append(allowed("r2", None, takes(41, limit_money=100))) == BudgetExhausted(
+        "daily", "money", 60, 41, 100
+    )
     assert isinstance(await store.append(allowed("r3", None, takes(40, limit_money=100))), Appended)
-    assert await store.append(allowed("r4", None, takes(0, limit_count=2))) == BudgetExhausted("daily", "count", 2, 1, 2)
-    assert await store.append(allowed("r5", None, takes(0, 0, limit_risk=2))) == BudgetExhausted("daily", "risk", 2, 1, 2)
+    assert await store.append(allowed("r4", None, takes(0, limit_count=2))) == BudgetExhausted(
+        "daily", "count", 2, 1, 2
+    )
+    assert await store.append(allowed("r5", None, takes(0, 0, limit_risk=2))) == BudgetExhausted(
+        "daily", "risk", 2, 1, 2
+    )
     assert isinstance(await store.append(allowed("r6", None, takes(1, scope="agent:other", limit_money=1))), Appended)
 
 
@@ -354,7 +368,11 @@ async def test_what_only_postgres_finds_wrong_fails_alone(store: PostgresStore) 
     poison = Write(T, (NewEntry("note", "nul\x00stream", NOW, "x", {}),))
     wrong = Write(T, (came_out("r0", "unknown"), replace(intended("r0"), body={"request": "r0", "due": "no time"})))
     results = await asyncio.gather(
-        store.append(allowed("r1")), store.append(wrong), store.append(poison), store.append(allowed("r2")), return_exceptions=True
+        store.append(allowed("r1")),
+        store.append(wrong),
+        store.append(poison),
+        store.append(allowed("r2")),
+        return_exceptions=True,
     )
     assert [type(r) for r in results] == [Appended, Malformed, Malformed, Appended]
     assert await store.stream(T, "r0") == []
@@ -405,7 +423,9 @@ async def test_requests_are_listed_newest_first_page_by_page(store: PostgresStor
     assert [r.id for r in (await store.requests(T, customer="c1", limit=2))[0]] == ["r23", "r21"]
     await store.append(told("r05", "done"))
     assert [r.id for r in (await store.requests(T, status="done"))[0]] == ["r05"]
-    found, more = await store.requests(T, status="running", action=ACTION, caller="agent:fin", verdict="allow", limit=24)
+    found, more = await store.requests(
+        T, status="running", action=ACTION, caller="agent:fin", verdict="allow", limit=24
+    )
     assert (len(found), more) == (24, None)
     assert (await store.requests("other"))[0] == []
     with pytest.raises(Malformed):
@@ -437,7 +457,14 @@ async def test_an_intent_is_taken_by_one_worker_until_its_lease_ends(store: Post
     later, lease = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
     taken = await asyncio.gather(*(store.take_due_intents(later, lease_until=lease) for _ in range(5)))
     ((tenant, intent),) = [pair for one in taken for pair in one]
-    assert (tenant, intent.request, intent.action, intent.key, intent.due, intent.tries) == (T, "r1", ACTION, "k", lease, 0)
+    assert (tenant, intent.request, intent.action, intent.key, intent.due, intent.tries) == (
+        T,
+        "r1",
+        ACTION,
+        "k",
+        lease,
+        0,
+    )
     assert len(await store.take_due_intents(lease, lease_until=lease)) == 1
 
 
@@ -470,7 +497,9 @@ async def test_approvals_are_listed_and_come_due(store: PostgresStore) -> None:
     first, cursor = await store.approvals(T, status="open", limit=1)
     second, end = await store.approvals(T, status="open", limit=1, cursor=cursor)
     assert ({first[0].id, second[0].id}, end) == ({"a1", "a2"}, None)
-    await store.append(Write(T, (approval_decided("a2", "r2", status="expired", by="cxplane", at=soon),), expect=("r2", "held")))
+    await store.append(
+        Write(T, (approval_decided("a2", "r2", status="expired", by="cxplane", at=soon),), expect=("r2", "held"))
+    )
     assert await store.due_approvals(soon) == []
     assert [a.id for a in (await store.approvals(T, status="open"))[0]] == ["a1"]
     assert [a.id for a in (await store.approvals(T, status="expired"))[0]] == ["a2"]
@@ -485,8 +514,23 @@ def about(*entries: NewEntry, tenant: str = T) -> Write:
 
 async def test_a_customer_is_what_was_said_of_them(store: PostgresStore) -> None:
     said = {"at": NOW, "actor": "system:crm"}
-    await store.append(about(customer_changed("c1", attributes={"segment": "gold", "old": 1}, identities=[{"kind": "email", "value": "a@b.c"}], **said)))
-    await store.append(about(customer_changed("c1", attributes={"old": None, "vip": True}, identities=[{"kind": "email", "value": "a@b.c"}, {"kind": "phone", "value": "1"}], **said)))
+    await store.append(
+        about(
+            customer_changed(
+                "c1", attributes={"segment": "gold", "old": 1}, identities=[{"kind": "email", "value": "a@b.c"}], **said
+            )
+        )
+    )
+    await store.append(
+        about(
+            customer_changed(
+                "c1",
+                attributes={"old": None, "vip": True},
+                identities=[{"kind": "email", "value": "a@b.c"}, {"kind": "phone", "value": "1"}],
+                **said,
+            )
+        )
+    )
     customer = await store.customer(T, "c1")
     assert customer is not None
     assert customer.attributes == {"segment": "gold", "vip": True}
@@ -502,9 +546,17 @@ async def test_assurance_and_consent_are_kept_by_their_last_word(store: Postgres
     await store.append(about(customer_assured("c1", level=1, method="otp", until=until, at=NOW, **said)))
     await store.append(about(customer_assured("c1", level=2, method="otp", until=until, at=NOW, **said)))
     await store.append(about(customer_assured("c1", level=2, method="otp", until=until + timedelta(1), at=NOW, **said)))
-    for n, (granted, channel, data) in enumerate([(True, None, []), (False, "chat", []), (True, "chat", ["billing"]), (False, None, [])]):
+    for n, (granted, channel, data) in enumerate(
+        [(True, None, []), (False, "chat", []), (True, "chat", ["billing"]), (False, None, [])]
+    ):
         at = NOW + timedelta(seconds=n)
-        await store.append(about(customer_consented("c1", purpose="service", granted=granted, source="form", at=at, channel=channel, data=data, **said)))
+        await store.append(
+            about(
+                customer_consented(
+                    "c1", purpose="service", granted=granted, source="form", at=at, channel=channel, data=data, **said
+                )
+            )
+        )
     customer = await store.customer(T, "c1")
     assert customer is not None
     assert customer.assurances == (Assurance(1, "otp", until), Assurance(2, "otp", until + timedelta(1)))
@@ -534,8 +586,16 @@ async def test_the_situation_is_read_at_once(store: PostgresStore) -> None:
     await store.append(about(fact_recorded("con1", name="reason", value={"x": [1]}, at=NOW, actor="agent:pia")))
     there = await store.situation(T, "c1", "con1")
     assert there.customer is not None
-    assert (there.customer.attributes, there.conversation_known, there.conversation_customer) == ({"segment": "gold"}, True, "c1")
-    assert (there.recorded["reason"].value, there.recorded["reason"].by, there.recorded["reason"].at) == ({"x": [1]}, "agent:pia", NOW)
+    assert (there.customer.attributes, there.conversation_known, there.conversation_customer) == (
+        {"segment": "gold"},
+        True,
+        "c1",
+    )
+    assert (there.recorded["reason"].value, there.recorded["reason"].by, there.recorded["reason"].at) == (
+        {"x": [1]},
+        "agent:pia",
+        NOW,
+    )
     assert (await store.situation("other", "c1", "con1")).customer is None
 
 
@@ -548,7 +608,9 @@ async def test_one_release_is_live_and_old_ones_keep_their_files(store: Postgres
         at = NOW + timedelta(seconds=n)
         await store.save_release(T, hash, {"plane.yaml": hash})
         await store.save_release(T, hash, {"plane.yaml": "changed"})
-        await store.append(about(release_made(hash, note=f"note {n}", gates={"check": "passed"}, at=at, actor="person:maria")))
+        await store.append(
+            about(release_made(hash, note=f"note {n}", gates={"check": "passed"}, at=at, actor="person:maria"))
+        )
         await store.append(about(release_live(hash, previous=None, at=at, actor="person:maria")))
     assert await store.live_release(T) == "bb"
     assert [(r.hash, r.live, r.note, r.by, r.gates) for r in await store.releases(T)] == [
@@ -563,12 +625,25 @@ async def test_one_release_is_live_and_old_ones_keep_their_files(store: Postgres
 
 
 async def test_api_keys_are_found_by_hash_in_any_tenant(store: PostgresStore) -> None:
-    await store.append(about(key_created("k1", caller="agent:fin", hash="h1", expires_at=None, at=NOW, actor="person:maria")))
-    await store.append(about(key_created("k2", caller="agent:fin", hash="h2", expires_at=NOW, at=NOW, actor="person:maria"), tenant="other"))
+    await store.append(
+        about(key_created("k1", caller="agent:fin", hash="h1", expires_at=None, at=NOW, actor="person:maria"))
+    )
+    await store.append(
+        about(
+            key_created("k2", caller="agent:fin", hash="h2", expires_at=NOW, at=NOW, actor="person:maria"),
+            tenant="other",
+        )
+    )
     await store.append(about(key_revoked("k1", at=NOW, actor="person:maria")))
     found = await store.key_by_hash("h1")
     assert found is not None
-    assert (found[0], found[1].id, found[1].caller, found[1].created_by, found[1].revoked_at) == (T, "k1", "agent:fin", "person:maria", NOW)
+    assert (found[0], found[1].id, found[1].caller, found[1].created_by, found[1].revoked_at) == (
+        T,
+        "k1",
+        "agent:fin",
+        "person:maria",
+        NOW,
+    )
     other = await store.key_by_hash("h2")
     assert other is not None
     assert (other[0], other[1].expires_at, other[1].revoked_at) == ("other", NOW, None)

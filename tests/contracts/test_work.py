@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -57,7 +58,10 @@ async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 async def left(work: Work) -> dict[str, int]:
-    return {s.status: s.count for s in await work.inspect()}
+    counts: Counter[str] = Counter()
+    for state in await work.inspect():
+        counts[state.status] += state.count
+    return dict(counts)
 
 
 async def emptied(work: Work, seconds: float = 5.0) -> None:
@@ -163,7 +167,9 @@ async def test_a_job_that_fails_while_its_successor_waits_becomes_one_with_it(wo
     assert seen == [1, 2]
 
 
-async def test_a_worker_that_stops_lets_jobs_end_and_gives_back_the_rest(work: PgQueuerWork, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_stops_lets_jobs_end_and_gives_back_the_rest(
+    work: PgQueuerWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cxplane.adapters.postgres.work.GRACE_S", 0.5)
     began, ended = [], []
 
@@ -216,7 +222,9 @@ def worker(dsn: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_the_jobs_of_a_dead_or_paused_worker_are_taken_over(work: PgQueuerWork, dsn: str, how: signal.Signals) -> None:
+async def test_the_jobs_of_a_dead_or_paused_worker_are_taken_over(
+    work: PgQueuerWork, dsn: str, how: signal.Signals
+) -> None:
     victim = worker(dsn)
     try:
         assert victim.stdout is not None

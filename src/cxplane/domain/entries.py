@@ -6,7 +6,7 @@ request                 request id    id action version caller customer conversa
 decision                request id    request verdict status reasons determined_by tiers facts obligations … (see `decision_body`)
                                                                          private: facts (name -> value), context
 intent                  request id    request action key due             (an open intent until an outcome comes)
-outcome                 request id    request status error kind confirmed_by attempts     private: output
+outcome                 request id    request status error kind confirmed_by attempts     private: output comment
 approval.opened         request id    approval request action customer proposed_by approver_sets four_eyes expires_at default
 approval.decided        request id    approval request status decided_by replaced_by      private: comment
 customer.changed        customer id   (nothing: all is personal)         private: attributes identities
@@ -278,8 +278,10 @@ def intent_entry(allowed: Allowed, *, at: datetime, due: datetime) -> NewEntry:
     )
 
 
-def outcome_entry(outcome: Outcome, *, release: str, due: datetime | None = None, actor: str = "cxplane") -> NewEntry:
-    """`due` says when to look again, for an outcome that is still unknown."""
+def outcome_entry(
+    outcome: Outcome, *, release: str, due: datetime | None = None, actor: str = "cxplane", comment: str = ""
+) -> NewEntry:
+    """`due` says when to look again, for an outcome that is still unknown; `comment` is a person's who settled it."""
     return NewEntry(
         kind="outcome",
         stream=outcome.request,
@@ -299,7 +301,7 @@ def outcome_entry(outcome: Outcome, *, release: str, due: datetime | None = None
                 "due": due.isoformat() if due else None,
             }
         ),
-        private=None if outcome.output is None else {"output": dict(outcome.output)},
+        private=_lean({"output": None if outcome.output is None else dict(outcome.output), "comment": comment}) or None,
         release=release,
     )
 

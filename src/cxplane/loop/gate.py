@@ -125,7 +125,7 @@ class Gate:
                 case Appended():
                     break
                 case RequestTaken(request=id):
-                    return await self.stands(id, repeated=True)
+                    return await self._repeat_of(id, body_hash)
                 case Moved(status=status):
                     raise Conflict(
                         f"request {expect[0] if expect else request.id} is {status or 'not on record'} by now",
@@ -239,7 +239,7 @@ class Gate:
         view = view_of_decision(allowed, outcome)
         if isinstance(result, Appended):
             return view
-        return await self.stands(allowed.request.id, repeated=True)
+        return await self._repeat_of(allowed.request.id, body_hash)
 
     async def _previewed(self, live: Live, decision: Decision, body_hash: str | None) -> RequestView:
         action = live.rulebook.action(decision.request.action)
@@ -254,7 +254,9 @@ class Gate:
             request_entry(decision.request, version=action.version if action else 0, key=None, body_hash=body_hash),
             decision_entry(decision, at=self.clock.now()),
         )
-        await self.store.append(Write(self.tenant, entries, new_request=decision.request.id))
+        result = await self.store.append(Write(self.tenant, entries, new_request=decision.request.id))
+        if not isinstance(result, Appended):
+            return await self._repeat_of(decision.request.id, body_hash)
         return view_of_decision(decision, preview=would, error=error)
 
     async def _shielded(self, work: Any) -> RequestView:
@@ -288,15 +290,19 @@ class Gate:
 
     async def _again(self, ask: Ask) -> RequestView | None:
         assert ask.id is not None
-        row = await self.store.request(self.tenant, ask.id)
-        if row is None:
+        if await self.store.request(self.tenant, ask.id) is None:
             return None
-        if row.body_hash != ask.body_hash:
+        return await self._repeat_of(ask.id, ask.body_hash)
+
+    async def _repeat_of(self, id: str, body_hash: str | None) -> RequestView:
+        """The answer to a request that is on record already. Conflict if it was asked with another body."""
+        row = await self.store.request(self.tenant, id)
+        if row is not None and row.body_hash != body_hash:
             raise Conflict(
                 "this idempotency key was used with another body",
                 next="Send the same body again, or use a fresh idempotency key for a new request.",
             )
-        return await self.stands(row.id, repeated=True)
+        return await self.stands(id, repeated=True)
 
     async def _own_repeat(self, live: Live, request: ActionRequest) -> RequestView | None:
         """The caller's own retry gets the first answer, even where the effect has changed the facts since."""

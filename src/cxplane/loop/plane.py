@@ -11,7 +11,7 @@ from cxplane.domain.entries import grounds_from, outcome_entry, outcome_from, re
 from cxplane.domain.errors import CallerUnknown, Conflict, Forbidden, NotFound
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import Entry, RequestRow, Write
+from cxplane.domain.record import Appended, Entry, RequestRow, Write
 from cxplane.domain.release import Release, ReleaseInfo
 from cxplane.domain.request import ActionRequest
 from cxplane.domain.values import JsonObject, derived_id
@@ -189,8 +189,10 @@ class Plane:
             confirmed_by=caller.name,
             error=None if done else "a person found that it was not done",
         )
-        entry = outcome_entry(outcome, release=row.release or live.release.hash, actor=caller.name)
-        await self.store.append(Write(self.tenant, (entry,), expect=(id, row.status)))
+        entry = outcome_entry(outcome, release=row.release or live.release.hash, actor=caller.name, comment=comment)
+        result = await self.store.append(Write(self.tenant, (entry,), expect=(id, row.status)))
+        if not isinstance(result, Appended):
+            raise Conflict(f"request {id} was settled by now", next="Look at it again.")
         return await self.gate.stands(id)
 
     async def _entries_of(self, caller: Caller, id: str) -> Sequence[Entry]:

@@ -14,6 +14,7 @@ from cxplane.domain.errors import Malformed, StoreError, StoreUnavailable
 
 CONNECT_S = 5.0
 COMMAND_S = 30.0
+PATIENCE_S = 1.0  # for a Postgres that restarts, where nothing was sent or asking twice is harmless
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -73,9 +74,7 @@ def connecting() -> Iterator[None]:
     try:
         yield
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError):
-        raise StoreError(
-            "Postgres does not let this user in", next="Check user and password in CXPLANE_DSN."
-        ) from None
+        raise StoreError("Postgres does not let this user in", next="Check user and password in CXPLANE_DSN.") from None
     except asyncpg.InvalidCatalogNameError:
         raise StoreError(
             "the database named does not exist", next="Create it, or check the database in CXPLANE_DSN."
@@ -100,8 +99,17 @@ def asking() -> Iterator[None]:
         raise malformed(problem) from None
     except GONE as problem:
         raise StoreUnavailable(f"Postgres does not answer ({type(problem).__name__})") from None
-    except (asyncpg.QueryCanceledError, asyncpg.InsufficientResourcesError, asyncpg.ReadOnlySQLTransactionError) as problem:
+    except (
+        asyncpg.QueryCanceledError,
+        asyncpg.InsufficientResourcesError,
+        asyncpg.ReadOnlySQLTransactionError,
+    ) as problem:
         raise StoreUnavailable(f"Postgres cannot do it now ({type(problem).__name__})") from None
+    except asyncpg.PostgresError as problem:
+        raise StoreError(
+            f"Postgres refused what it was asked ({type(problem).__name__}, {problem.sqlstate})",
+            next="This is a mistake in cxplane or a schema that was changed by hand; the log of Postgres says more.",
+        ) from None
 
 
 def malformed(problem: Exception) -> Malformed:

@@ -182,9 +182,7 @@ class EmbeddedPostgres:
                 f"the store in {self.folder} was made by Postgres {major}; this version of cxplane brings {MAJOR}",
                 next="Upgrade it with pg_upgrade, or export with the older version and import here.",
             )
-        running = _postmaster(data)
-        if running is None:
-            running = self._launch(binaries, owner, data)
+        running = _settled(data) or self._launch(binaries, owner, data)
         self._pid, socket = running
         marker = data / "cxplane.ready"
         if not marker.exists():
@@ -280,6 +278,9 @@ class EmbeddedPostgres:
                     self._process.poll()
                 if not _is_postgres(pid, data):
                     self._process = self._pid = None
+                    if found[1] != data:
+                        with contextlib.suppress(OSError):
+                            found[1].rmdir()
                     return
                 time.sleep(0.01)
             log.warning("Postgres %d did not stop on %s", pid, how.name)
@@ -346,6 +347,19 @@ def _postmaster(data: Path, *, ready: bool = True) -> tuple[int, Path] | None:
     if ready and not (len(lines) >= 8 and lines[7].strip() == "ready"):
         return None
     return pid, Path(lines[4]) if len(lines) > 4 else data
+
+
+def _settled(data: Path) -> tuple[int, Path] | None:
+    """The same, after waiting for one that is just recovering or stopping."""
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        if (found := _postmaster(data)) or _postmaster(data, ready=False) is None:
+            return found
+        time.sleep(0.02)
+    raise StoreError(
+        f"the Postgres that runs in {data} has not been ready for {START_S:g} s",
+        next=f"See {data.parent / 'postgres.log'}, or stop it.",
+    )
 
 
 def _alive(pid: int) -> bool:

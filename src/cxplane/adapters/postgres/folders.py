@@ -145,7 +145,7 @@ def _let_through(path: Path) -> None:
                     f"Postgres cannot pass {folder} when started by root: {problem.strerror}",
                     next="Name a folder outside with CXPLANE_DATA, or run as an ordinary user.",
                 ) from None
-            log.info("%s: others may now pass through it (not list it), so that Postgres reaches its files", folder)
+            log.warning("%s: others may now pass through it (not list it), so that Postgres reaches its files", folder)
 
 
 def socket_folder(data: Path, owner: Owner) -> Path:

@@ -73,9 +73,7 @@ def customer(row: Any) -> Customer:
 
 
 def recorded(values: Mapping[str, Any]) -> dict[str, Recorded]:
-    return {
-        name: Recorded(name, v["value"], v["by"], datetime.fromisoformat(v["at"])) for name, v in values.items()
-    }
+    return {name: Recorded(name, v["value"], v["by"], datetime.fromisoformat(v["at"])) for name, v in values.items()}
 
 
 def cursor(*parts: datetime | str) -> str:
@@ -91,7 +89,9 @@ def from_cursor(text: str, count: int) -> list[str]:
         if len(parts) != count:
             raise ValueError(count)
     except (ValueError, binascii.Error, msgspec.DecodeError):
-        raise Malformed("the cursor is not one of ours", where="/cursor", next="Start again without a cursor.") from None
+        raise Malformed(
+            "the cursor is not one of ours", where="/cursor", next="Start again without a cursor."
+        ) from None
     return parts
 
 
@@ -101,4 +101,6 @@ def time_cursor(text: str) -> tuple[datetime, str]:
     try:
         return datetime.fromisoformat(at), id
     except ValueError:
-        raise Malformed("the cursor is not one of ours", where="/cursor", next="Start again without a cursor.") from None
+        raise Malformed(
+            "the cursor is not one of ours", where="/cursor", next="Start again without a cursor."
+        ) from None

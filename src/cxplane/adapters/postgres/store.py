@@ -1,7 +1,10 @@
 """The store on Postgres: one journal, its projections, and nothing else."""
+# ruff: noqa: S608 -- only names of our own columns are put into SQL; values are always parameters
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -9,7 +12,16 @@ from typing import Any
 import asyncpg
 
 from cxplane.adapters.postgres import rows
-from cxplane.adapters.postgres.connect import COMMAND_S, CONNECT_S, asking, connect, connecting, prepare, session
+from cxplane.adapters.postgres.connect import (
+    COMMAND_S,
+    CONNECT_S,
+    PATIENCE_S,
+    asking,
+    connect,
+    connecting,
+    prepare,
+    session,
+)
 from cxplane.adapters.postgres.migrate import ensure_schema
 from cxplane.adapters.postgres.writer import Writer
 from cxplane.domain.customer import Customer, Situation
@@ -149,7 +161,7 @@ class PostgresStore:
             now,
             lease_until,
             limit,
-            again=False,
+            patience_s=0.0,  # an answer that was lost has moved the lease already
         )
         return [(r["tenant"], rows.intent(r)) for r in found]
 
@@ -224,7 +236,8 @@ class PostgresStore:
 
     async def releases(self, tenant: str) -> Sequence[ReleaseInfo]:
         found = await self._rows(
-            "select hash, at, by, note, live, gates from cxplane.release where tenant = $1 order by at desc, hash", tenant
+            "select hash, at, by, note, live, gates from cxplane.release where tenant = $1 order by at desc, hash",
+            tenant,
         )
         return [ReleaseInfo(*r) for r in found]
 
@@ -267,7 +280,7 @@ class PostgresStore:
     # the store itself ---------------------------------------------------------------------------------
 
     async def ping(self) -> None:
-        await self._row("select 1")
+        await self._rows("select 1", patience_s=0.0)
 
     async def stats(self) -> Mapping[str, float]:
         """`entries` is the last position given, which a crash may leave a little ahead of the count."""
@@ -296,18 +309,18 @@ class PostgresStore:
 
     # -------------------------------------------------------------------------------------------------
 
-    async def _rows(self, sql: str, *values: Any, again: bool = True) -> list[Any]:
-        """One round trip. A connection that died while it was idle is no reason to fail a question: it is asked once more."""
-        try:
-            with asking():
-                found: list[Any] = await self._pool.fetch(sql, *values)
-                return found
-        except StoreUnavailable:
-            if not again:
-                raise
-        with asking():
-            found = await self._pool.fetch(sql, *values)
-            return found
+    async def _rows(self, sql: str, *values: Any, patience_s: float = PATIENCE_S) -> list[Any]:
+        """One round trip. While Postgres restarts, a question is asked again for a moment."""
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                with asking():
+                    found: list[Any] = await self._pool.fetch(sql, *values)
+                    return found
+            except StoreUnavailable:
+                if time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(0.05)
 
     async def _row(self, sql: str, *values: Any) -> Any:
         found = await self._rows(sql, *values)
@@ -330,11 +343,8 @@ class PostgresStore:
             where.append(f"({by}, id) < (${len(values) - 1}, ${len(values)})")
         values.append(limit + 1)
         found = await self._rows(
-            f"select {columns} from {table} where {' and '.join(where)} order by {by} desc, id desc limit ${len(values)}",  # noqa: S608
+            f"select {columns} from {table} where {' and '.join(where)} order by {by} desc, id desc limit ${len(values)}",
             *values,
         )
         page = [read(r) for r in found[:limit]]
         return page, rows.cursor(found[limit - 1][by], found[limit - 1]["id"]) if len(found) > limit else None
-
-
-

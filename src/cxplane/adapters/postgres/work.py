@@ -63,7 +63,9 @@ class _LeftToLease(BaseException):
 class PgQueuerWork:
     """`lease`: after how long without a sign of life a worker's jobs go to another one."""
 
-    def __init__(self, dsn: str, *, lease: timedelta = LEASE, first_retry_s: float = FIRST_RETRY_S, tries: int = TRIES) -> None:
+    def __init__(
+        self, dsn: str, *, lease: timedelta = LEASE, first_retry_s: float = FIRST_RETRY_S, tries: int = TRIES
+    ) -> None:
         self._dsn, self._lease, self._first_retry_s, self._tries = dsn, lease, first_retry_s, tries
         self._pool: Any = None
         self._opening = asyncio.Lock()
@@ -252,6 +254,3 @@ def _settings() -> Any:
         schedules_table="pgqueuer_schedules",
         durability=Durability.durable,
     )
-
-
-

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from cxplane.adapters.postgres.connect import GONE, MALFORMED, asking, connect, malformed
+from cxplane.adapters.postgres.connect import GONE, MALFORMED, PATIENCE_S, asking, connect, malformed
 from cxplane.domain.errors import Malformed, Overloaded, StoreError, StoreUnavailable
 from cxplane.domain.record import (
     Appended,
@@ -30,9 +30,9 @@ from cxplane.domain.record import (
 log = logging.getLogger("cxplane.store")
 
 BATCH = 200  # writes in one commit
+BATCH_BYTES = 8_000_000  # of JSON in one commit, a single write apart
 WAITING = 20_000  # writes that may wait before callers are sent away
 ANALYZE = (100, 1_000, 10_000)  # writes of a process after which the planner is told what the tables hold
-PATIENCE_S = 1.0  # how long a batch that was not sent yet waits for Postgres to come back
 
 _encode = msgspec.json.Encoder().encode
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -112,13 +112,18 @@ class Writer:
                 await self._wake.wait()
                 continue
             batch: list[Waiting] = []
-            while self._queue and len(batch) < BATCH:
+            size = 0
+            while self._queue and len(batch) < BATCH and (not batch or size + len(self._queue[0].raw) <= BATCH_BYTES):
                 if not (item := self._queue.popleft()).answer.done():  # nobody waits for it any more
                     batch.append(item)
+                    size += len(item.raw)
             if not batch:
                 continue
             try:
                 await self._send(batch)
+            except StoreUnavailable as problem:
+                _fail([*batch, *self._queue], problem)  # who waited behind has waited as long
+                self._queue.clear()
             except Exception as problem:
                 _fail(batch, problem)
                 if not isinstance(problem, StoreError):
@@ -171,6 +176,8 @@ class Writer:
         for item in batch:
             try:
                 await self._send([item])
+            except StoreUnavailable:
+                raise  # for all that are left
             except Exception as problem:
                 _fail([item], problem)
 

@@ -69,20 +69,9 @@ async def with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, 
 
 async def tenant_of(settings: Settings, store: Store) -> str:
     """The tenant that is meant: the one named, the control repo's, or the only one there is."""
-    from cxplane.domain.errors import StoreError
+    from cxplane.wiring import tenant_of as of
 
-    if settings.tenant:
-        return settings.tenant
-    if settings.control:
-        from cxplane.control.load import load
-
-        return load(settings.control).plane.tenant
-    found = sorted(await store.tenants())
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise StoreError("no release is live yet", next="Run `cxplane release DIR` first.")
-    raise StoreError(f"the store serves {len(found)} tenants: {', '.join(found)}", next="Say which one with --tenant.")
+    return await of(settings, store)
 
 
 async def live_repo(settings: Settings, store: Store) -> tuple[str, ControlRepo]:

@@ -44,7 +44,9 @@ begin
         return;
     end if;
     perform pg_advisory_xact_lock(1668313454, 0);
-    if to_regclass('cxplane.' || name) is not null then
+    -- asked of the catalog itself: to_regclass may remember the answer from before the lock
+    perform 1 from pg_class where relname = name and relnamespace = 'cxplane'::regnamespace;
+    if found then
         return;
     end if;
     execute format('create table cxplane.%I (like cxplane.entry including defaults including constraints)', name);

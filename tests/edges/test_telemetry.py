@@ -1,0 +1,108 @@
+"""Numbers for Prometheus, and traces that are sent only where an endpoint is set."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.edges.world import SaidPlane, edge
+
+from cxplane.adapters.telemetry import METRICS, PrometheusTelemetry
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.spans: list[Any] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                sent = ExportTraceServiceRequest()
+                sent.ParseFromString(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.spans += [s for r in sent.resource_spans for scope in r.scope_spans for s in scope.spans]
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    found = Collector()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{found.server.server_port}")
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+def test_numbers_are_told_in_the_format_of_prometheus() -> None:
+    told = PrometheusTelemetry()
+    told.count("decisions_total", {"action": "a", "verdict": "allow"})
+    told.count("decisions_total", {"verdict": "allow", "action": "a"})
+    told.observe("decision_seconds", 0.003)
+    told.gauge("store", 7, {"what": "entries"})
+    told.gauge("something_new", 1, {"b": "1", "a": "2"})
+    text, media_type = told.render()
+    assert media_type.startswith("text/plain")
+    assert b'cxplane_decisions_total{action="a",verdict="allow"} 2.0' in text
+    assert b'cxplane_decision_seconds_bucket{le="0.005"} 1.0' in text
+    assert b'cxplane_store{what="entries"} 7.0' in text
+    assert b'cxplane_something_new{a="2",b="1"} 1.0' in text
+
+
+def test_every_metric_says_what_it_means() -> None:
+    assert all(metric.help.endswith(".") for metric in METRICS.values())
+
+
+def test_two_planes_of_one_process_do_not_share_numbers() -> None:
+    first, second = PrometheusTelemetry(), PrometheusTelemetry()
+    first.count("auth_failures")
+    assert b"cxplane_auth_failures_total" not in second.render()[0]
+
+
+def test_without_an_endpoint_nothing_is_traced() -> None:
+    told = PrometheusTelemetry()
+    with told.span("judge", parent=PARENT):
+        assert told.traceparent() is None
+
+
+def test_spans_are_sent_as_children_of_the_caller_s_trace(collector: Collector) -> None:
+    told = PrometheusTelemetry()
+    parents: list[str | None] = []
+
+    def fail() -> None:
+        with told.span("outer", {"action": "a"}, parent=PARENT), told.span("inner"):
+            parents.append(told.traceparent())
+            raise RuntimeError("Jane Doe")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert parents[0] is not None
+    assert parents[0].split("-")[1] == PARENT.split("-")[1]
+    told.close()
+    spans = {span.name: span for span in collector.spans}
+    assert spans["outer"].trace_id.hex() == PARENT.split("-")[1]
+    assert spans["outer"].parent_span_id.hex() == PARENT.split("-")[2]
+    assert spans["inner"].parent_span_id == spans["outer"].span_id
+    assert "RuntimeError" in str(spans["inner"])
+    assert "Jane" not in str(collector.spans)
+
+
+def test_a_request_is_a_span_named_by_its_route(collector: Collector) -> None:
+    plane = SaidPlane()
+    with edge(plane) as http:
+        http.get("/v1/customers/jane", headers={"traceparent": PARENT})
+    plane.telemetry.close()
+    assert [span.name for span in collector.spans] == ["GET /v1/customers/{id}"]
+    assert collector.spans[0].trace_id.hex() == PARENT.split("-")[1]
+    assert "jane" not in str(collector.spans)
