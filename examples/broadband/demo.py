@@ -53,11 +53,10 @@ class Show:
 
     def row(self, who: str, what: str, decision: str, status: str, why: str) -> None:
         colour = COLOURS.get(decision, "cyan")
-        answer = status if decision in ("allow", "") else f"{decision} · {status}" if status != decision else decision
         if self._live is None:
-            self.console.print(f"{who:<14} {what}: [{colour}]{answer}[/] {why}", highlight=False, soft_wrap=True)
+            self.console.print(f"{who:<14} {what}: [{colour}]{status}[/] {why}", highlight=False, soft_wrap=True)
         else:
-            self._table.add_row(who, what, f"[{colour}]{answer}[/]", why)
+            self._table.add_row(who, what, f"[{colour}]{status}[/]", why)
 
 
 class Demo:

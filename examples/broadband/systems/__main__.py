@@ -21,9 +21,7 @@ def main() -> None:
     )
     parser.add_argument("system", choices=sorted(SYSTEMS))
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one; the address is printed")
-    parser.add_argument(
-        "--state", type=Path, help="JSON file that keeps the state over a restart (default: memory)"
-    )
+    parser.add_argument("--state", type=Path, help="JSON file that keeps the state over a restart (default: memory)")
     parser.add_argument(
         "--token-env", default="", help="environment variable with the bearer token that callers must send"
     )

@@ -11,8 +11,7 @@ from .service import Call, Done, Refusal, State, again, by_key, next_id, public,
 
 def seed(today: date) -> State:
     state: State = {
-        name: {}
-        for name in ("accounts", "invoices", "payments", "fees", "credits", "refunds", "reversals", "waivers")
+        name: {} for name in ("accounts", "invoices", "payments", "fees", "credits", "refunds", "reversals", "waivers")
     }
     for home in households():
         _seed_account(state, home, today)
@@ -137,9 +136,7 @@ def get_account(state: State, call: Call) -> dict[str, Any]:
 def check_bill(state: State, call: Call) -> dict[str, Any]:
     """The latest bill beside the one before."""
     row(state, "accounts", call.path["account_id"])
-    invoices = [
-        found for found in state["invoices"].values() if found["account_id"] == call.path["account_id"]
-    ]
+    invoices = [found for found in state["invoices"].values() if found["account_id"] == call.path["account_id"]]
     latest, before = sorted(invoices, key=lambda found: found["issued_on"], reverse=True)[:2]
     return {
         **public(latest),
@@ -208,9 +205,7 @@ def take_payment(state: State, call: Call) -> Done:
     payment = _payment(payment_id, invoice["account_id"], invoice["invoice_id"], amount, call.today)
     state["payments"][payment_id] = {**payment, "keys": [call.key]}
     invoice["open"] -= amount
-    return Done(
-        {name: payment[name] for name in ("payment_id", "account_id", "invoice_id", "amount")}, payment_id
-    )
+    return Done({name: payment[name] for name in ("payment_id", "account_id", "invoice_id", "amount")}, payment_id)
 
 
 def void_payment(state: State, call: Call) -> Done:
@@ -220,9 +215,7 @@ def void_payment(state: State, call: Call) -> Done:
     if payment["refunded"]:
         raise Refusal(409, "refunded", "a refunded payment cannot be taken back")
     row(state, "invoices", payment["invoice_id"])["open"] += payment["amount"]
-    return reverse(
-        state, "reversals", "rv", payment, "voided_as", {"payment_id": payment["payment_id"]}, call
-    )
+    return reverse(state, "reversals", "rv", payment, "voided_as", {"payment_id": payment["payment_id"]}, call)
 
 
 def waive_fee(state: State, call: Call) -> Done:
@@ -250,9 +243,7 @@ def reinstate_fee(state: State, call: Call) -> Done:
     fee = row(state, "fees", waiver["fee_id"])
     fee.update(status="charged", waived_on="")
     row(state, "invoices", fee["invoice_id"])["open"] += fee["amount"]
-    return reverse(
-        state, "reversals", "rv", waiver, "reinstated_as", {"waiver_id": waiver["waiver_id"]}, call
-    )
+    return reverse(state, "reversals", "rv", waiver, "reinstated_as", {"waiver_id": waiver["waiver_id"]}, call)
 
 
 ROUTES = (

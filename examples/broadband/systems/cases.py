@@ -14,19 +14,9 @@ KINDS = ("billing", "fault", "contract", "complaint", "general")
 def seed(today: date) -> State:
     cases = {}
     for home in households():
-        kind = (
-            "complaint"
-            if home.complaint
-            else "fault"
-            if home.line != "ok"
-            else "billing"
-            if home.late_fee
-            else ""
-        )
+        kind = "complaint" if home.complaint else "fault" if home.line != "ok" else "billing" if home.late_fee else ""
         if kind:
-            cases[f"ca-{home.n}"] = _case(
-                f"ca-{home.n}", home.customer_id, kind, "Opened by telephone", today
-            )
+            cases[f"ca-{home.n}"] = _case(f"ca-{home.n}", home.customer_id, kind, "Opened by telephone", today)
     for n in range(1, 6):  # what the conformance test withdraws, closes and reopens
         for case_id in (f"ca-{n}", f"ca-1{n}"):
             cases[case_id] = _case(case_id, "c-1900", "general", "A case for the conformance test", today)
@@ -107,9 +97,7 @@ def reopen_case(state: State, call: Call) -> Done:
     if closing["reopened_as"]:
         return again(state, "reopenings", closing["reopened_as"], call)
     row(state, "cases", closing["case_id"])["status"] = "open"
-    return reverse(
-        state, "reopenings", "ro", closing, "reopened_as", {"closing_id": closing["closing_id"]}, call
-    )
+    return reverse(state, "reopenings", "ro", closing, "reopened_as", {"closing_id": closing["closing_id"]}, call)
 
 
 ROUTES = (

@@ -118,9 +118,7 @@ def revert_plan(state: State, call: Call) -> Done:
         return again(state, "reversions", change["reverted_as"], call)
     contract = row(state, "contracts", change["customer_id"])
     contract.update(plan=change["before"], monthly=PLANS[change["before"]])
-    return reverse(
-        state, "reversions", "pr", change, "reverted_as", {"plan_change_id": change["plan_change_id"]}, call
-    )
+    return reverse(state, "reversions", "pr", change, "reverted_as", {"plan_change_id": change["plan_change_id"]}, call)
 
 
 def cancel_service(state: State, call: Call) -> Done:

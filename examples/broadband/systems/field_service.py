@@ -48,9 +48,7 @@ def test_line(state: State, call: Call) -> dict[str, Any]:
     sent = [
         found
         for found in state["shipments"].values()
-        if found["customer_id"] == line["customer_id"]
-        and found["status"] != "stopped"
-        and found["ordered_on"] >= since
+        if found["customer_id"] == line["customer_id"] and found["status"] != "stopped" and found["ordered_on"] >= since
     ]
     return {**line, "fault_found": line["result"] != "ok", "routers_sent_12m": len(sent)}
 
@@ -108,9 +106,7 @@ def stop_shipment(state: State, call: Call) -> Done:
     if shipment["stopped_as"]:
         return again(state, "undone", shipment["stopped_as"], call)
     shipment["status"] = "stopped"
-    return reverse(
-        state, "undone", "ss", shipment, "stopped_as", {"shipment_id": shipment["shipment_id"]}, call
-    )
+    return reverse(state, "undone", "ss", shipment, "stopped_as", {"shipment_id": shipment["shipment_id"]}, call)
 
 
 ROUTES = (

@@ -320,9 +320,7 @@ class Service:
                 self.faults.clear()
             elif kind in FAULTS:
                 seconds = float(body.get("seconds", 30 if kind == "timeout_after_commit" else 2))
-                self.faults.append(
-                    Fault(kind, int(body.get("times", 1)), str(body.get("path", "/")), seconds)
-                )
+                self.faults.append(Fault(kind, int(body.get("times", 1)), str(body.get("path", "/")), seconds))
             else:
                 raise Refusal(422, "invalid", f"fault must be one of {', '.join(FAULTS)}, none")
             return 200, {"faults": [{"fault": f.kind, "times": f.times, "path": f.path} for f in self.faults]}
