@@ -1,10 +1,10 @@
 """CHANGELOG.md, assembled from changes/: one file a change, so that two changes never meet in one line.
 
-    changes/unreleased/<words>.md     first line: Added | Changed | Fixed | Removed | Security; then the text
-    changes/<version>/<words>.md      the same, once released; `version.txt` holds the date
+changes/unreleased/<words>.md     first line: Added | Changed | Fixed | Removed | Security; then the text
+changes/<version>/<words>.md      the same, once released; `version.txt` holds the date
 
-    python scripts/changelog.py             write it
-    python scripts/changelog.py 0.2.0       move what is unreleased to that version, dated today, and write it
+python scripts/changelog.py             write it
+python scripts/changelog.py 0.2.0       move what is unreleased to that version, dated today, and write it
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write the pages that are made from the code, or see that nothing in the docs is out of date.
 
-    python scripts/docs.py            write the reference pages and the changelog
-    python scripts/docs.py --check    name everything that is stale, broken or missing; ends with 1 if there is anything
+python scripts/docs.py            write the reference pages and the changelog
+python scripts/docs.py --check    name everything that is stale, broken or missing; ends with 1 if there is anything
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from changelog import changelog  # noqa: E402
-from reference import PAGES, ROOT  # noqa: E402
+from changelog import changelog
+from reference import PAGES, ROOT
 
 REQUIREMENTS = ROOT / "docs" / "requirements.md"
 LAST = 152  # the highest R-number
@@ -41,7 +41,7 @@ def stale() -> Iterator[str]:
 def written() -> list[Path]:
     """All Markdown that people read."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "changes").glob("*.md")]
-    pages += [p for p in (ROOT / "examples").glob("*/*.md")] + [p for p in (ROOT / "benchmarks").glob("**/README.md")]
+    pages += [*(ROOT / "examples").glob("*/*.md"), *(ROOT / "benchmarks").glob("**/README.md")]
     return sorted(pages)
 
 

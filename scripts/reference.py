@@ -57,7 +57,14 @@ def _command(ctx: Any, level: int) -> list[str]:
         if isinstance(parameter, click.Option) and parameter.envvar:
             parameter.show_envvar = True
     told = command.get_help(ctx)
-    lines = [f"{'#' * level} {ctx.command_path}", "", "```text", *(line.rstrip() for line in told.splitlines()), "```", ""]
+    lines = [
+        f"{'#' * level} {ctx.command_path}",
+        "",
+        "```text",
+        *(line.rstrip() for line in told.splitlines()),
+        "```",
+        "",
+    ]
     if isinstance(command, click.Group):
         for name in command.list_commands(ctx):
             inner = command.get_command(ctx, name)
@@ -74,7 +81,9 @@ def http() -> str:
     from cxplane.edges.http.routes import ROUTES
 
     spec = document(ROUTES)
-    lines = head("The HTTP API", "the table of routes in `src/cxplane/edges/http/`", spec["info"]["description"].strip())
+    lines = head(
+        "The HTTP API", "the table of routes in `src/cxplane/edges/http/`", spec["info"]["description"].strip()
+    )
     lines += ["A running plane serves the same as OpenAPI 3.1 at `/openapi.json`.", ""]
     for tag in spec["tags"]:
         lines += [f"## {tag['name']}", "", tag["description"], ""]
@@ -182,7 +191,14 @@ def control() -> str:
         if kind in shown:
             text = examples[shown[kind]]
             text = "\n".join(line for line in text.splitlines() if not line.startswith("# yaml-language-server"))
-            lines += [f"Example, `{shown[kind]}`:", "", "```" + ("yaml" if kind != "agent" else "markdown"), text, "```", ""]
+            lines += [
+                f"Example, `{shown[kind]}`:",
+                "",
+                "```" + ("yaml" if kind != "agent" else "markdown"),
+                text,
+                "```",
+                "",
+            ]
     lines += [
         "## Policies",
         "",
@@ -271,7 +287,9 @@ def errors() -> str:
         "and `where` (a JSON pointer, or `?name` of a query parameter) where one is known.",
         "",
     ]
-    lines += rows(("type", "status", "title"), [(f"`urn:cxplane:problem:{t}`", s, title) for t, (s, title) in TYPES.items()])
+    lines += rows(
+        ("type", "status", "title"), [(f"`urn:cxplane:problem:{t}`", s, title) for t, (s, title) in TYPES.items()]
+    )
     return page(lines)
 
 
@@ -413,12 +431,17 @@ def settings() -> str:
 def metrics() -> str:
     from cxplane.adapters.telemetry import METRICS, PREFIX
 
-    text = "`GET /metrics`, in the Prometheus text format. Labels are few and bounded; customer data is never among them."
+    text = (
+        "`GET /metrics`, in the Prometheus text format. Labels are few and bounded; customer data is never among them."
+    )
     found = []
     for name, metric in METRICS.items():
         told = f"{PREFIX}{name}" + ("_total" if metric.kind == "counter" else "")
         found.append((f"`{told}`", metric.kind, ", ".join(metric.labels), metric.help))
-    return page(head("Metrics", "`src/cxplane/adapters/telemetry.py`", text) + rows(("name", "kind", "labels", "meaning"), found))
+    return page(
+        head("Metrics", "`src/cxplane/adapters/telemetry.py`", text)
+        + rows(("name", "kind", "labels", "meaning"), found)
+    )
 
 
 def entries() -> str:
@@ -437,8 +460,13 @@ def entries() -> str:
     ]
     source = (SRC / "domain" / "record.py").read_text(encoding="utf-8")
     body = re.search(r"class NewEntry:.*?\n\n\n", source, re.S)
-    found: list[tuple[object, ...]] = [("`position`", "`int`", "its place; grows, never used twice"), ("`tenant`", "`str`", "")]
-    for name, kind, text in re.findall(r"^    (\w+): ([^=#\n]+?)(?: = [^#\n]+?)?(?:  # (.+))?$", body[0] if body else "", re.M):
+    found: list[tuple[object, ...]] = [
+        ("`position`", "`int`", "its place; grows, never used twice"),
+        ("`tenant`", "`str`", ""),
+    ]
+    for name, kind, text in re.findall(
+        r"^    (\w+): ([^=#\n]+?)(?: = [^#\n]+?)?(?:  # (.+))?$", body[0] if body else "", re.M
+    ):
         found.append((f"`{name}`", f"`{kind.strip()}`", text))
     lines += rows(("field", "type", "meaning"), found)
     lines += ["Personal data is in `private`, never in `body`.", "", "## Kinds", "", "```text", table, "```", ""]

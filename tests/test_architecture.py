@@ -56,7 +56,9 @@ def test_an_allowed_is_not_made_from_another_one() -> None:
         for node in nodes(path):
             if called(node) == "replace" and isinstance(node, ast.Call) and node.args:
                 first = node.args[0]
-                assert not (isinstance(first, ast.Name) and "allowed" in first.id.lower()), f"{name(path)}:{node.lineno}"
+                assert not (isinstance(first, ast.Name) and "allowed" in first.id.lower()), (
+                    f"{name(path)}:{node.lineno}"
+                )
 
 
 def test_an_allowed_is_never_made_behind_the_type_checkers_back() -> None:
@@ -96,7 +98,14 @@ def test_a_write_takes_an_allowed_and_nothing_less() -> None:
 
 def test_the_judge_has_no_clock_no_chance_and_no_await() -> None:
     judge = SRC / "decide" / "judge.py"
-    assert not {module.split(".")[0] for module in imports_of(judge)} & {"time", "random", "asyncio", "os", "secrets", "uuid"}
+    assert not {module.split(".")[0] for module in imports_of(judge)} & {
+        "time",
+        "random",
+        "asyncio",
+        "os",
+        "secrets",
+        "uuid",
+    }
     for node in nodes(judge):
         assert not isinstance(node, (ast.AsyncFunctionDef, ast.Await))
         assert called(node) not in ("now", "utcnow", "today")
@@ -105,7 +114,12 @@ def test_the_judge_has_no_clock_no_chance_and_no_await() -> None:
 def test_the_domain_does_nothing_but_hold_words() -> None:
     for path in FILES:
         if path.parts[len(SRC.parts)] == "domain":
-            outside = {module.split(".")[0] for module in imports_of(path)} & {"asyncio", "socket", "subprocess", "pathlib"}
+            outside = {module.split(".")[0] for module in imports_of(path)} & {
+                "asyncio",
+                "socket",
+                "subprocess",
+                "pathlib",
+            }
             assert not outside, f"{name(path)} imports {outside}"
             assert not any(isinstance(node, ast.AsyncFunctionDef) for node in nodes(path)), name(path)
             asked = {n.attr for n in nodes(path) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "os"}
@@ -127,7 +141,12 @@ def test_domain_types_are_frozen() -> None:
 
 
 def test_nothing_is_imported_by_star() -> None:
-    stars = [name(p) for p in FILES for n in nodes(p) if isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names)]
+    stars = [
+        name(p)
+        for p in FILES
+        for n in nodes(p)
+        if isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names)
+    ]
     assert stars == []
 
 
@@ -141,7 +160,14 @@ def test_no_secret_goes_into_a_log_or_a_message() -> None:
     """What `vault.secret(…)` gives is never an argument of a logging call or an exception."""
     for path in FILES:
         for node in nodes(path):
-            if isinstance(node, ast.Call) and called(node) in ("debug", "info", "warning", "error", "exception", "echo"):
+            if isinstance(node, ast.Call) and called(node) in (
+                "debug",
+                "info",
+                "warning",
+                "error",
+                "exception",
+                "echo",
+            ):
                 for inner in ast.walk(node):
                     assert called(inner) != "secret", f"{name(path)}:{node.lineno}"
             if isinstance(node, ast.Raise) and node.exc is not None:
@@ -172,7 +198,9 @@ def test_every_folder_has_its_layer_and_every_layer_its_folder() -> None:
 
 def test_every_edge_is_independent_of_the_others() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    contract = next(c for c in config["tool"]["importlinter"]["contracts"] if c["name"] == "edges do not know each other")
+    contract = next(
+        c for c in config["tool"]["importlinter"]["contracts"] if c["name"] == "edges do not know each other"
+    )
     there = {f"cxplane.edges.{p.name}" for p in (SRC / "edges").iterdir() if (p / "__init__.py").exists()}
     assert set(contract["modules"]) == there
 

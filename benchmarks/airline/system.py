@@ -18,6 +18,7 @@ from benchmarks.tau2.world import Document, Refusal, System, World
 CREATED_AT = "2024-05-15T15:00:00"  # the data set's present
 INSURANCE_EACH = 30
 BAG_EACH = 50
+FLIGHT_TYPES = ("one_way", "round_trip")
 NEW_RESERVATIONS = ("HATHAT", "HATHAU", "HATHAV")
 NEW_CERTIFICATES = (3221322, 3221323, 3221324)
 
@@ -53,10 +54,15 @@ class Airline(System):
         return {k: flight[k] for k in ("flight_number", "origin", "destination")}
 
     def trip_status(self, reservation_id: str) -> Document:
-        reservation = self.reservation(reservation_id)
-        days = [(leg["flight_number"], leg["date"]) for leg in reservation["flights"]]
-        flights = [{"flight_number": n, "date": d, "status": self.flight_status(n, d)} for n, d in days]
-        return {"reservation_id": reservation_id, "flights": flights}
+        """How its flights stand, and how those stand that it had before they were changed."""
+        before = self.world.first("reservations", reservation_id) or {"flights": ()}
+        days = [(leg["flight_number"], leg["date"]) for leg in self.reservation(reservation_id)["flights"]]
+        past = [(leg["flight_number"], leg["date"]) for leg in before["flights"]]
+        flights, former = (
+            [{"flight_number": n, "date": d, "status": self.flight_status(n, d)} for n, d in them]
+            for them in (days, [day for day in past if day not in days])
+        )
+        return {"reservation_id": reservation_id, "flights": flights, "former_flights": former}
 
     def airports(self) -> list[str]:
         flights = self.world.rows("flights").values()
@@ -118,7 +124,10 @@ class Airline(System):
         id = next((i for i in NEW_RESERVATIONS if not self.world.has("reservations", i)), None)
         if id is None:
             raise Refusal("no reservation number is left")
-        heads = len(passengers)
+        if flight_type not in FLIGHT_TYPES or insurance not in ("yes", "no"):
+            raise Refusal("no such type of trip, or neither yes nor no to insurance")
+        travellers = [_passenger(p) for p in passengers]
+        heads = len(travellers)
         legs = [self._leg(f["flight_number"], f["date"], cabin, heads) for f in flights]
         total = heads * sum(leg["price"] for leg in legs) + BAG_EACH * nonfree_baggages
         if insurance == "yes":
@@ -147,7 +156,7 @@ class Airline(System):
             "flight_type": flight_type,
             "cabin": cabin,
             "flights": legs,
-            "passengers": [_passenger(p) for p in passengers],
+            "passengers": travellers,
             "payment_history": [{"payment_id": p["payment_id"], "amount": p["amount"]} for p in payment_methods],
             "created_at": CREATED_AT,
             "total_baggages": total_baggages,
@@ -202,12 +211,13 @@ class Airline(System):
         return reservation
 
     def certificate(self, user_id: str, amount: int) -> Document:
+        worth = float(amount)
         methods = self.user(user_id)["payment_methods"]
         id = next((f"certificate_{n}" for n in NEW_CERTIFICATES if f"certificate_{n}" not in methods), None)
         if id is None:
             raise Refusal("this user has all the certificates that can be sent")
         user = self.world.own("users", user_id, "user")
-        user["payment_methods"][id] = {"source": "certificate", "id": id, "amount": float(amount)}
+        user["payment_methods"][id] = {"source": "certificate", "id": id, "amount": worth}
         return {"certificate_id": id, "user_id": user_id, "amount": amount}
 
     # nothing to change -----------------------------------------------------------------------------------

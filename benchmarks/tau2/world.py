@@ -43,6 +43,10 @@ class World:
             raise Refusal(f"{what} not found", missing=True)
         return self._now[table].get(id) or self._first[table][id]
 
+    def first(self, table: str, id: str) -> Document | None:
+        """What it was at the beginning; None if it came later."""
+        return self._first[table].get(id)
+
     def own(self, table: str, id: Any, what: str) -> Document:
         """To change: a copy that belongs to this run."""
         document = self.get(table, id, what)
@@ -89,5 +93,5 @@ class System:
             raise Refusal(f"no operation {name}", missing=True)
         try:
             return operation(self, **arguments)
-        except (TypeError, KeyError, AttributeError, ValueError, IndexError) as problem:
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError) as problem:
             raise Refusal(f"wrong arguments for {name}: {type(problem).__name__}") from None

@@ -22,11 +22,12 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.broadband.running import CONTROL, SYSTEMS, Estate, Failed
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
+
+from examples.broadband.running import CONTROL, SYSTEMS, Estate, Failed
 
 COLOURS = {"allow": "green", "hold": "yellow", "refuse": "red"}
 CUSTOMERS = (1001, 1002, 1003, 1004, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015)

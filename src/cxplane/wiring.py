@@ -165,8 +165,8 @@ async def tenant_of(settings: Settings, store: Store) -> str:
 def open_release(systems: Connectors) -> Any:
     """How the loop compiles a release: files in, a `Live` out."""
     from cxplane.act.plan import CallPlans
-    from cxplane.control.load import load
     from cxplane.control.contract import contract_hash
+    from cxplane.control.load import load
     from cxplane.decide.rulebook import Rulebook
     from cxplane.domain.release import Release
     from cxplane.loop import Live

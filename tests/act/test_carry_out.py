@@ -6,6 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+
+from cxplane.act.carry_out import BACKOFF_S, PATIENCE_S, backoff_s, carry_out, deadline
+from cxplane.adapters.clock import SystemClock
+from cxplane.adapters.vault import EnvironmentVault
+from cxplane.connectors.http import HttpConnector
+from cxplane.domain.catalog import Action, Breaker, Confirm, ConfirmWhen, Limits
+from cxplane.domain.decision import Allowed
+from cxplane.domain.outcome import Outcome, Status
 from tests.connectors.fake import FakeSystem
 from tests.connectors.world import (
     ACCOUNT,
@@ -20,14 +28,6 @@ from tests.connectors.world import (
     plan,
     system,
 )
-
-from cxplane.act.carry_out import BACKOFF_S, PATIENCE_S, backoff_s, carry_out, deadline
-from cxplane.adapters.clock import SystemClock
-from cxplane.adapters.vault import EnvironmentVault
-from cxplane.connectors.http import HttpConnector
-from cxplane.domain.catalog import Action, Breaker, Confirm, ConfirmWhen, Limits
-from cxplane.domain.decision import Allowed
-from cxplane.domain.outcome import Outcome, Status
 
 CLOCK = SystemClock()
 DONE, FAILED, UNKNOWN = Status.DONE, Status.FAILED, Status.UNKNOWN

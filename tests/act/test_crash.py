@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.connectors.fake import FakeSystem
-from tests.connectors.world import CREDIT, KEY, allowed, guarded, plan
 
 from cxplane.act.resolve import resolve
 from cxplane.adapters.clock import SystemClock
 from cxplane.domain.outcome import Status
+from tests.connectors.fake import FakeSystem
+from tests.connectors.world import CREDIT, KEY, allowed, guarded, plan
 
 ROOT = Path(__file__).parents[2]
 ACTS = """

@@ -3,14 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.connectors.fake import FakeSystem
-from tests.connectors.world import CEL, CREDIT, FIND, SECRET, allowed, guarded, plan
 
 from cxplane.act.plan import CallPlans
 from cxplane.act.preview import preview
 from cxplane.act.undo import undo_request
 from cxplane.domain.catalog import Undo
 from cxplane.domain.errors import Conflict, ControlError, SystemFailure
+from tests.connectors.fake import FakeSystem
+from tests.connectors.world import CEL, CREDIT, FIND, SECRET, allowed, guarded, plan
 
 
 async def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(billing: FakeSystem) -> None:

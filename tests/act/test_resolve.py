@@ -4,14 +4,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.connectors.fake import FakeSystem
-from tests.connectors.world import ACCOUNT, CREDIT, CUSTOMER_VALUE, KEY, SECRET, allowed, always, guarded, plan
 
 from cxplane.act.carry_out import carry_out
 from cxplane.act.resolve import MAX_LOOKS, next_look, resolve
 from cxplane.adapters.clock import SystemClock
 from cxplane.domain.catalog import Action, Confirm, ConfirmWhen
 from cxplane.domain.outcome import Outcome, Status
+from tests.connectors.fake import FakeSystem
+from tests.connectors.world import ACCOUNT, CREDIT, CUSTOMER_VALUE, KEY, SECRET, allowed, always, guarded, plan
 
 CLOCK = SystemClock()
 ALWAYS = ConfirmWhen.ALWAYS

@@ -9,7 +9,6 @@ import cedarpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.decide import world as w
 
 from cxplane.adapters import cedar_answers as cedar_module
 from cxplane.adapters.cedar import CedarEngine
@@ -18,6 +17,7 @@ from cxplane.adapters.cedar_canary import sing
 from cxplane.domain.errors import ControlError
 from cxplane.domain.people import Caller
 from cxplane.ports.policy import Answer, Question
+from tests.decide import world as w
 
 ENGINE = CedarEngine()
 CREDIT = "billing.issue_credit"

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from benchmarks.airline.domain import DOMAIN as AIRLINE
 from benchmarks.retail.domain import DOMAIN as RETAIL
 from benchmarks.tau2.data import Absent, conversations, load_json, tasks
 from benchmarks.tau2.domain import Domain
 from benchmarks.tau2.replay import without_gate
-
 from cxplane.control.check import check
 from cxplane.control.release import build
 from cxplane.control.test import run_tests

@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.connectors.fake import FakeSystem
-from tests.connectors.world import ACCOUNT, CEL, SECRET, guarded, system
 
 from cxplane.adapters.vault import EnvironmentVault
 from cxplane.connectors.guarded import CircuitBreaker, Fuse, Guarded, Guards, Pace
 from cxplane.connectors.http import HttpConnector
 from cxplane.domain.catalog import Breaker, Limits
 from cxplane.domain.errors import FailureKind, SystemFailure
+from tests.connectors.fake import FakeSystem
+from tests.connectors.world import ACCOUNT, CEL, SECRET, guarded, system
 
 INPUT = {"account_id": "a1"}
 

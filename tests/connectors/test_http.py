@@ -8,6 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
+from cxplane.adapters.vault import EnvironmentVault
+from cxplane.connectors.choose import Connectors, base_urls_from
+from cxplane.connectors.http import HttpConnector
+from cxplane.domain.catalog import Breaker, HttpCall
+from cxplane.domain.errors import ControlError, FailureKind, SecretMissing, SystemFailure
 from tests.connectors.fake import FakeSystem
 from tests.connectors.world import (
     ACCOUNT,
@@ -21,12 +27,6 @@ from tests.connectors.world import (
     connector,
     system,
 )
-
-from cxplane.adapters.vault import EnvironmentVault
-from cxplane.connectors.choose import Connectors, base_urls_from
-from cxplane.connectors.http import HttpConnector
-from cxplane.domain.catalog import Breaker, HttpCall
-from cxplane.domain.errors import ControlError, FailureKind, SecretMissing, SystemFailure
 
 RETRY, REFUSED, UNKNOWN = FailureKind.RETRY, FailureKind.REFUSED, FailureKind.UNKNOWN
 READ_INPUT = {"account_id": CUSTOMER_VALUE}

@@ -3,13 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.connectors import operator_calls
-from tests.connectors.world import ACCOUNT, CREDIT, CUSTOMER_VALUE, KEY, SECRET, allowed
 
 from cxplane.adapters.vault import EnvironmentVault
 from cxplane.connectors.python import PythonConnector
 from cxplane.domain.catalog import Action, PythonCall
 from cxplane.domain.errors import ControlError, FailureKind, SystemFailure
+from tests.connectors import operator_calls
+from tests.connectors.world import ACCOUNT, CREDIT, CUSTOMER_VALUE, KEY, SECRET, allowed
 
 PYTHON = PythonConnector(EnvironmentVault({"BILLING_TOKEN": SECRET}))
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.connectors.fake import FakeSystem
-
 from cxplane.act.plan import CallPlan, CallPlans
 from cxplane.adapters.cel import CelExpressions
 from cxplane.adapters.vault import EnvironmentVault
@@ -17,6 +15,7 @@ from cxplane.domain.catalog import Action, Breaker, Confirm, ConfirmWhen, Effect
 from cxplane.domain.decision import Allowed, Grounds
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.request import ActionRequest
+from tests.connectors.fake import FakeSystem
 
 SECRET = "tok-5e1f-planted"
 CUSTOMER_VALUE = "a-77-planted"

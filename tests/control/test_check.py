@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.control.world import BUDGET, FILES, ORDER, PEOPLE, POLICIES, REFUND, changed, line_of
 
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.adapters.cel import CelExpressions
 from cxplane.control.check import check
 from cxplane.domain.errors import Mistake
+from tests.control.world import BUDGET, FILES, ORDER, PEOPLE, POLICIES, REFUND, changed, line_of
 
 ENGINE, EXPRESSIONS = CedarEngine(), CelExpressions()
 

@@ -7,8 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.connectors.world import CEL, CREDIT, FIND, SECRET, system
-from tests.control.bench_fake import BenchFake
 
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.adapters.clock import SystemClock
@@ -19,6 +17,8 @@ from cxplane.control.contract import contract_hash
 from cxplane.domain.catalog import Action, Confirm, ConfirmWhen, Effect, HttpCall, Limits, ReadFact, Undo
 from cxplane.domain.errors import ControlError
 from cxplane.domain.release import ControlRepo, Plane
+from tests.connectors.world import CEL, CREDIT, FIND, SECRET, system
+from tests.control.bench_fake import BenchFake
 
 QUICK = Limits(timeout=timedelta(seconds=0.4), attempts=2)
 ISSUE = replace(

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.control.world import AGENT, BUDGET, FILES, ORDER, PEOPLE, PLANE, POLICIES, REFUND, SYSTEM, TESTS, changed
 
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.control.diff import Change, diff
 from cxplane.control.load import load
+from tests.control.world import AGENT, BUDGET, FILES, ORDER, PEOPLE, PLANE, POLICIES, REFUND, SYSTEM, TESTS, changed
 
 ENGINE = CedarEngine()
 

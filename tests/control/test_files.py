@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.control.world import FILES, REFUND, changed
 
 from cxplane.control.load import load, read
 from cxplane.control.release import content_hash
 from cxplane.domain.errors import ControlError, Mistake
 from cxplane.domain.values import digest
+from tests.control.world import FILES, REFUND, changed
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.control.world import BUDGET, FILES, ORDER, POLICIES, REFUND, SYSTEM, TESTS, changed
 
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.control.impact import Impact, impact
 from cxplane.control.load import load
 from cxplane.domain.errors import NotFound
+from tests.control.world import BUDGET, FILES, ORDER, POLICIES, REFUND, SYSTEM, TESTS, changed
 
 ENGINE = CedarEngine()
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import pytest
+
+from cxplane.control.load import load
+from cxplane.domain.catalog import ConfirmWhen, ReadFact
+from cxplane.domain.errors import ControlError
 from tests.control.world import (
     AGENT,
     BUDGET,
@@ -16,10 +20,6 @@ from tests.control.world import (
     line_of,
     mistakes,
 )
-
-from cxplane.control.load import load
-from cxplane.domain.catalog import ConfirmWhen, ReadFact
-from cxplane.domain.errors import ControlError
 
 # fmt: off
 # file, what is replaced, by what, the text on whose line the mistake stands, what it says, what the hint says

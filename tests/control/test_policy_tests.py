@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.control.world import FILES, POLICIES, REFUND, TESTS, changed, line_of
 
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.adapters.cel import CelExpressions
 from cxplane.control.release import build
 from cxplane.control.test import TestReport, run_tests
 from cxplane.domain.errors import ControlError
+from tests.control.world import FILES, POLICIES, REFUND, TESTS, changed, line_of
 
 ENGINE, EXPRESSIONS = CedarEngine(), CelExpressions()
 

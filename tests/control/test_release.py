@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.control.world import FILES, PLANE, POLICIES, REFUND, changed, line_of
 
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.adapters.cel import CelExpressions
@@ -22,6 +21,7 @@ from cxplane.control.release import (
 from cxplane.domain.errors import Conflict, ControlError, NotFound
 from cxplane.domain.release import Release
 from cxplane.ports.store import Store
+from tests.control.world import FILES, PLANE, POLICIES, REFUND, changed, line_of
 
 ENGINE, EXPRESSIONS = CedarEngine(), CelExpressions()
 AT = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.connectors.fake import FakeSystem
-from tests.loop.world import TENANT, control, release
 
 from cxplane.domain.entries import key_created
 from cxplane.domain.keys import new_api_key
 from cxplane.domain.record import Write
 from cxplane.wiring import Settings, open_store
+from tests.connectors.fake import FakeSystem
+from tests.loop.world import TENANT, control, release
 
 READY_S = 30
 

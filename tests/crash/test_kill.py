@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-from tests.crash.plane import Estate, estate
 
 from cxplane.adapters.postgres.embedded import EmbeddedPostgres
+from tests.crash.plane import Estate, estate
 
 HERE = signal.SIGKILL
 

@@ -5,10 +5,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.decide import world as w
 
 from cxplane.decide.budgets import reservations, window_start
 from cxplane.domain.budget import Window
+from tests.decide import world as w
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -5,13 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.decide import world as w
 
 from cxplane.decide.facts import AT_ONCE, Facts, gather
 from cxplane.decide.rulebook import Rulebook
 from cxplane.domain.catalog import FactSpec, OnError
 from cxplane.domain.customer import Recorded
 from cxplane.domain.errors import FailureKind, SystemFailure
+from tests.decide import world as w
 
 DOWN = SystemFailure("billing", "no answer within 5 s", kind=FailureKind.RETRY)
 MISSING = SystemFailure("billing", "404", kind=FailureKind.REFUSED, not_found=True)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.decide import world as w
 
 from cxplane.decide.facts import Facts
 from cxplane.decide.judge import exhausted, judge, resume
@@ -21,6 +20,7 @@ from cxplane.domain.errors import FailureKind, SystemFailure
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.record import BudgetExhausted, Entry
 from cxplane.ports.policy import Answer, Question
+from tests.decide import world as w
 
 BOOK = w.rulebook()
 SMALL, LARGE, HUGE = 1500, 5_000, 50_000

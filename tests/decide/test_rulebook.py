@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.decide import world as w
 
 from cxplane.decide.rulebook import Rulebook, mistakes
 from cxplane.domain.catalog import Confirm, ConfirmWhen, FactSpec, HttpCall, Undo
 from cxplane.domain.errors import ControlError
+from tests.decide import world as w
 
 BOOK = w.rulebook()
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.decide import world as w
 
 from cxplane.decide.shape import Contract, not_plain
+from tests.decide import world as w
 
 INPUT = Contract(w.CREDIT_INPUT, closed=True)
 GOOD: dict[str, Any] = {"account_id": "A1", "dispute_id": "D1", "amount": 100}

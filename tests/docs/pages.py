@@ -52,7 +52,7 @@ def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
             command, screen = line[2:], []
         else:
             screen.append(line)
-        more = more and line.endswith("\\") or (line.startswith("$ ") and line.endswith("\\"))
+        more = (more and line.endswith("\\")) or (line.startswith("$ ") and line.endswith("\\"))
     if command:
         yield command, screen
 

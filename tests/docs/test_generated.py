@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import docs
 import pytest
+
+import docs
 
 
 @pytest.mark.parametrize("path", sorted(docs.made()), ids=lambda p: p.name)

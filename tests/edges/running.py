@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from tests.edges.shop import Shop
 
 CALL = [sys.executable, "-m", "cxplane.edges.cli"]

@@ -15,11 +15,11 @@ from typing import Any
 import click
 import httpx
 import pytest
-from tests.edges.world import SaidPlane, edge, view
 
 from cxplane.edges.cli import api
 from cxplane.edges.cli.app import COMMANDS, cli, run
 from cxplane.edges.cli.show import named_values
+from tests.edges.world import SaidPlane, edge, view
 
 
 def commands() -> Iterator[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
+
 from tests.edges.running import AUDIENCE, ISSUER, Running, set_up, until
 
 ISSUER_KEY = ECKey.generate_key("P-256", {"kid": "k-1"})

@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.edges.world import AUTH, SaidPlane, edge, view
 
 from cxplane.domain import errors
 from cxplane.domain.values import derived_id
 from cxplane.edges.http.limits import HttpLimits
 from cxplane.edges.http.openapi import document
 from cxplane.edges.http.routes import ROUTES
+from tests.edges.world import AUTH, SaidPlane, edge, view
 
 ASK = {"action": "billing.issue_credit", "customer": "c-1", "input": {"amount": 500}}
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from tests.edges.world import SaidPlane, edge
 
 from cxplane.adapters.telemetry import METRICS, PrometheusTelemetry
+from tests.edges.world import SaidPlane, edge
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -1,9 +1,9 @@
 """What is held, and the people who decide it."""
 
 import pytest
-from tests.loop.world import BUDGET, World, world
 
 from cxplane.domain.errors import Conflict, Forbidden
+from tests.loop.world import BUDGET, World, world
 
 
 async def held(w: World, amount: int = 8000, *, by: str = "agent:fin", dispute: str = "d1") -> tuple[str, str]:

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from tests.loop.world import world
 
 from cxplane.domain.errors import Conflict, Malformed
 from cxplane.domain.views import Ask
+from tests.loop.world import world
 
 
 async def test_what_policy_allows_is_done_and_confirmed_by_the_system(dsn: str) -> None:
@@ -190,9 +190,8 @@ async def test_an_unknown_outcome_is_found_out_in_the_background(dsn: str) -> No
 
 
 async def test_a_new_release_decides_without_a_restart_and_the_old_one_is_named_on_what_it_decided(dsn: str) -> None:
-    from tests.loop.world import POLICY, control, release
-
     from cxplane.wiring import Settings
+    from tests.loop.world import POLICY, control, release
 
     async with world(dsn) as w:
         await w.know()

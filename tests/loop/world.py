@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.connectors.fake import FakeSystem
-
 from cxplane.control.release import build, go_live, make_release, run_gates
 from cxplane.domain.views import Ask, RequestView
 from cxplane.loop import Plane
 from cxplane.wiring import Settings, expressions, open_plane, open_store, policy_engine
+from tests.connectors.fake import FakeSystem
 
 TENANT = "acme"
 

@@ -4,11 +4,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.decide import world as w
 
 from cxplane.domain.people import Caller
 from cxplane.domain.record import ApprovalRow
 from cxplane.people.approvals import edited, may_see, waits_for, why_not
+from tests.decide import world as w
 
 
 def approval(**changes: Any) -> ApprovalRow:
