@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
+# the machine's own pip installs into $(VENV): nothing beside Python, pip and make is needed
+PIP     = $(PYTHON) -m pip --python $(BIN)/python
 DATA   ?= ../shared/data/tau2/airline
 OUT    ?= report.json
 
@@ -17,9 +19,9 @@ help: ## this list
 $(STAMP): requirements.lock pyproject.toml
 	@echo "==> setting up $(VENV) from requirements.lock (once; a minute or two)"
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cxplane needs Python 3.11 or newer; say which with PYTHON=python3.11")'
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PYTHON) -m venv --without-pip $(VENV)
+	@$(PIP) install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
 demo: $(STAMP) ## the main job, live: store, four systems, plane, agents asking (ONCE=1 ends by itself)

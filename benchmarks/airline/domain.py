@@ -12,5 +12,6 @@ DOMAIN = Domain(
     owner=owner,
     users="users",
     finds=frozenset(),
+    whole=frozenset({"amount", "nonfree_baggages", "total_baggages"}),
     now="2024-05-15T20:00:00+00:00",  # 15:00 EST
 )

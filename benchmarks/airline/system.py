@@ -136,6 +136,9 @@ class Airline(System):
             method = self._method(user, payment["payment_id"])
             if method["source"] in ("gift_card", "certificate") and method["amount"] < payment["amount"]:
                 raise Refusal("not enough balance on a payment method")
+        named = [p["payment_id"] for p in payment_methods]
+        if any(user["payment_methods"][id]["source"] == "certificate" and named.count(id) > 1 for id in named):
+            raise Refusal("a certificate pays once")
         if sum(p["amount"] for p in payment_methods) != total:
             raise Refusal("the payments do not add up to the price")
         user = self.world.own("users", user_id, "user")

@@ -12,5 +12,6 @@ DOMAIN = Domain(
     owner=owner,
     users="users",
     finds=frozenset({"find_user_id_by_email", "find_user_id_by_name_zip"}),
+    whole=frozenset(),
     now="2024-05-15T20:00:00+00:00",
 )

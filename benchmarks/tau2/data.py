@@ -11,29 +11,38 @@ from typing import Any
 
 
 class Absent(Exception):
-    """The data set, or a part of it that is needed, is not where it was said to be."""
+    """The data set, or a part of it that is needed, is not where it was said to be, or cannot be read."""
 
 
-def _open(path: Path) -> Any:
+def _text(path: Path) -> str:
+    """The whole of a file; `name.gz` may lie there unpacked, as `name`."""
     if not path.exists() and path.suffix == ".gz" and path.with_suffix("").exists():
         path = path.with_suffix("")
-    if not path.exists():
-        raise Absent(
-            f"{path} is absent: give the folder of the data set with --data (see benchmarks/airline/README.md)"
-        )
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    if not path.is_file():
+        raise Absent(f"{path} is absent: give the folder of the data set with --data (see benchmarks/airline/README.md)")
+    content = path.read_bytes()
+    try:
+        return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
+    except (OSError, EOFError, ValueError) as problem:
+        raise Absent(f"{path} cannot be read: {type(problem).__name__}") from None
 
 
 def load_json(path: Path) -> Any:
-    with _open(path) as file:
-        return json.load(file)
+    try:
+        return json.loads(_text(path))
+    except ValueError as problem:
+        raise Absent(f"{path} is not JSON: {problem}") from None
 
 
-def load_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with _open(path) as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
+def load_lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """One document a line; None for a line that holds none."""
+    for line in _text(path).split("\n"):
+        if line.strip():
+            try:
+                document = json.loads(line)
+            except (ValueError, RecursionError):
+                document = None
+            yield document if isinstance(document, dict) else None
 
 
 @dataclass(frozen=True)
@@ -49,58 +58,89 @@ class Call:
 
 @dataclass(frozen=True)
 class Conversation:
+    """`said_right`: what the recording itself says of its end state, where it does."""
+
     id: str
     model: str
     task: str
     calls: tuple[Call, ...]
+    said_right: bool | None = None
 
 
-def tasks(data: Path) -> dict[str, tuple[Call, ...]]:
-    """Task -> its ground-truth calls."""
+def tasks(data: Path, whole: frozenset[str] = frozenset()) -> dict[str, tuple[Call, ...]]:
+    """Task -> its ground-truth calls. `whole`: the arguments that are whole numbers."""
     found = {}
     for task in load_lines(data / "tasks.jsonl.gz"):
-        actions = (task.get("evaluation_criteria") or {}).get("actions") or []
+        if task is None or "id" not in task:
+            continue
+        actions = _list((task.get("evaluation_criteria") or {}).get("actions"))
         found[str(task["id"])] = tuple(
-            Call(a["name"], a.get("arguments") or {}, str(a.get("action_id") or n))
+            Call(str(a.get("name") or ""), _arguments(a.get("arguments"), whole), str(a.get("action_id") or n))
             for n, a in enumerate(actions)
             if a.get("requestor", "assistant") == "assistant"
         )
     return found
 
 
-def conversations(file: Path) -> Iterator[Conversation]:
+def conversations(file: Path, whole: frozenset[str] = frozenset()) -> Iterator[Conversation | None]:
+    """The recordings of a file in their order; None for a line that holds none."""
     for number, line in enumerate(load_lines(file)):
-        calls: list[Call] = []
-        heard: list[str] = []
-        errors = {
-            m["id"]: bool(m.get("error")) for m in line.get("messages") or () if m.get("role") == "tool" and m.get("id")
-        }
-        for message in line.get("messages") or ():
-            if message.get("role") == "user" and isinstance(message.get("content"), str):
-                heard.append(message["content"])
-            if message.get("role") != "assistant":
-                continue
-            for n, call in enumerate(message.get("tool_calls") or ()):
-                said = call.get("function") or call  # some recorders nest it
-                arguments = said.get("arguments")
-                if isinstance(arguments, str):
-                    try:
-                        arguments = json.loads(arguments)
-                    except ValueError:
-                        arguments = {"unreadable": arguments[:200]}
-                id = str(call.get("id") or f"{len(calls)}.{n}")
-                calls.append(
-                    Call(
-                        name=str(said.get("name") or ""),
-                        arguments=arguments if isinstance(arguments, dict) else {},
-                        id=f"{len(calls)}.{id}",
-                        failed=errors.get(call.get("id"), False),
-                        heard="\n".join(heard),
-                    )
+        yield None if line is None else _conversation(number, line, whole)
+
+
+def _conversation(number: int, line: Mapping[str, Any], whole: frozenset[str]) -> Conversation:
+    calls: list[Call] = []
+    heard: list[str] = []
+    messages = _list(line.get("messages"))
+    failed = {str(m.get("id")) for m in messages if m.get("role") == "tool" and m.get("error")}
+    for message in messages:
+        if message.get("role") == "user" and isinstance(message.get("content"), str):
+            heard.append(message["content"])
+        if message.get("role") != "assistant":
+            continue
+        for call in _list(message.get("tool_calls")):
+            said = call["function"] if isinstance(call.get("function"), dict) else call  # some recorders nest it
+            calls.append(
+                Call(
+                    name=str(said.get("name") or ""),
+                    arguments=_arguments(said.get("arguments"), whole),
+                    id=str(len(calls)),
+                    failed=str(call.get("id")) in failed,
+                    heard="\n".join(heard),
                 )
-        yield Conversation(
-            id=f"{number}.{line.get('run', '')}.{line.get('task_id', '')}",
-            model=str(line.get("model") or "unknown"),
-            task=str(line.get("task_id")),
-            calls=tuple(calls),
-        )
+            )
+    said_right = line.get("db_match_replayed")
+    return Conversation(
+        id=str(number),
+        model=str(line.get("model") or "unknown"),
+        task=str(line.get("task_id")),
+        calls=tuple(calls),
+        said_right=said_right if isinstance(said_right, bool) else None,
+    )
+
+
+def _list(said: Any) -> list[dict[str, Any]]:
+    return [each for each in said if isinstance(each, dict)] if isinstance(said, list) else []
+
+
+def _arguments(said: Any, whole: frozenset[str]) -> dict[str, Any]:
+    if isinstance(said, str):
+        try:
+            said = json.loads(said)
+        except (ValueError, RecursionError):
+            said = {"unreadable": said[:200]}
+    return {str(k): _whole(k, v, whole) for k, v in said.items()} if isinstance(said, dict) else {}
+
+
+def _whole(name: str, said: Any, whole: frozenset[str]) -> Any:
+    """Where the tool's description has a whole number, "3" and 3.0 are 3: models write them, and tool frameworks read them so."""
+    match said:
+        case dict():
+            return {k: _whole(k, v, whole) for k, v in said.items()}
+        case list():
+            return [_whole(name, v, whole) for v in said]
+        case str() if name in whole and len(said) < 16 and said.removeprefix("-").isdecimal() and said.isascii():
+            return int(said)
+        case float() if name in whole and said.is_integer() and abs(said) < 2**53:
+            return int(said)
+    return said

@@ -18,4 +18,5 @@ class Domain:
     owner: Callable[[System, Mapping[str, Any]], str | None]  # the user that a call is about
     users: str  # the table of users
     finds: frozenset[str]  # operations whose result is the id of the user who was asked for
+    whole: frozenset[str]  # the arguments that its tools describe as whole numbers
     now: str  # the business time of the recordings

@@ -27,7 +27,8 @@ RECORDER = "system:recorder"
 
 def agent_id(model: str) -> str:
     """The name of the agent that stands for a model in the control repo."""
-    return re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "unknown"
+    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:60] or "unknown"
+    return name if name[0].isalpha() else f"model-{name}"
 
 
 def free_port() -> int:

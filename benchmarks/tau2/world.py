@@ -93,5 +93,13 @@ class System:
             raise Refusal(f"no operation {name}", missing=True)
         try:
             return operation(self, **arguments)
-        except (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError) as problem:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            SyntaxError,
+            TypeError,
+            ValueError,
+        ) as problem:
             raise Refusal(f"wrong arguments for {name}: {type(problem).__name__}") from None
