@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tau2.data import load_json
+from benchmarks.tau2.data import load_tables
 from benchmarks.tau2.world import Document, Refusal, System, World
 
 CREATED_AT = "2024-05-15T15:00:00"  # the data set's present
@@ -24,7 +24,7 @@ NEW_CERTIFICATES = (3221322, 3221323, 3221324)
 
 
 def load(data: Path) -> World:
-    tables = load_json(data / "db.json.gz")
+    tables = load_tables(data, "users", "reservations", "flights")
     for reservation in tables["reservations"].values():
         reservation.setdefault("status", None)
     return World(tables)
@@ -92,7 +92,7 @@ class Airline(System):
 
     @staticmethod
     def _open(flight: Document, date: str) -> bool:
-        return flight["dates"].get(date, {}).get("status") == "available"
+        return bool(flight["dates"].get(date, {}).get("status") == "available")
 
     @staticmethod
     def _offer(flight: Document, date: str) -> Document:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.airline.system import Airline
-from benchmarks.tau2.data import load_json
+from benchmarks.tau2.data import load_tables
 from benchmarks.tau2.world import Document, Refusal, System, World
 
 LATER = (  # what an order only has once something happened to it
@@ -23,7 +23,7 @@ LATER = (  # what an order only has once something happened to it
 
 
 def load(data: Path) -> World:
-    tables = load_json(data / "db.json.gz")
+    tables = load_tables(data, "users", "orders", "products")
     for order in tables["orders"].values():
         for name in LATER:
             order.setdefault(name, None)

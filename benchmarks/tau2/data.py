@@ -19,7 +19,9 @@ def _text(path: Path) -> str:
     if not path.exists() and path.suffix == ".gz" and path.with_suffix("").exists():
         path = path.with_suffix("")
     if not path.is_file():
-        raise Absent(f"{path} is absent: give the folder of the data set with --data (see benchmarks/airline/README.md)")
+        raise Absent(
+            f"{path} is absent: give the folder of the data set with --data (see benchmarks/airline/README.md)"
+        )
     content = path.read_bytes()
     try:
         return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
@@ -32,6 +34,15 @@ def load_json(path: Path) -> Any:
         return json.loads(_text(path))
     except ValueError as problem:
         raise Absent(f"{path} is not JSON: {problem}") from None
+
+
+def load_tables(data: Path, *names: str) -> dict[str, dict[str, Any]]:
+    """The database to begin with."""
+    tables = load_json(data / "db.json.gz")
+    lacking = [name for name in names if not isinstance(tables, dict) or not isinstance(tables.get(name), dict)]
+    if lacking:
+        raise Absent(f"{data / 'db.json.gz'} has no {', '.join(lacking)}: is it the database of this domain?")
+    return {name: table for name, table in tables.items() if isinstance(table, dict)}
 
 
 def load_lines(path: Path) -> Iterator[dict[str, Any] | None]:

@@ -157,7 +157,8 @@ async def test_a_job_that_fails_while_its_successor_waits_becomes_one_with_it(wo
     async def handle(job: Job) -> None:
         seen.append(job.payload["n"])
         if job.payload["n"] == 1:
-            await work.enqueue("k1", "note", {"n": 2})
+            # due later, so that it surely still waits when the failed one is put back
+            await work.enqueue("k1", "note", {"n": 2}, due=datetime.now(UTC) + timedelta(seconds=1))
             raise ValueError("no")
 
     async with working(work, handle, concurrency=1):

@@ -262,17 +262,17 @@ def assure(api: Api, id: str, level: int, method: str, lifetime: str, as_json: b
 @click.option("--grant/--withdraw", "granted", required=True, help="Allowed, or no longer.")
 @click.option("--source", required=True, help="Where this was said.")
 @click.option("--channel", help="Only on this channel.")
-@click.option("--class", "data", multiple=True, help="Only for this data class; may be given again.")
+@click.option("--class", "classes", multiple=True, help="Only for this data class; may be given again.")
 @json_option
 @plane_options
-def consent(api: Api, id: str, as_json: bool, data: tuple[str, ...], **said: Any) -> None:
+def consent(api: Api, id: str, as_json: bool, classes: tuple[str, ...], **said: Any) -> None:
     """Record what the customer allows, or no longer allows.
 
     \b
     Example:
       cxplane customers consent c-1001 --purpose marketing --withdraw --source "letter of 3 May"
     """
-    body = {**{k: v for k, v in said.items() if v is not None}, "data": list(data)}
+    body = {**{k: v for k, v in said.items() if v is not None}, "data": list(classes)}
     _customer(api.post(f"/v1/customers/{segment(id)}/consents", body), as_json)
 
 
