@@ -46,7 +46,7 @@ docs: $(STAMP) ## write the reference pages anew from the code
 
 bench: $(STAMP) ## the figures of docs/benchmarks.md
 	@echo "==> running the benchmarks"
-	@$(BIN)/python benchmarks/gate.py --out $(OUT)
+	@$(BIN)/python benchmarks/gate/run.py --out $(OUT)
 
 bench-airline: $(STAMP) ## recorded AI agents against a written airline policy: DATA=DIR OUT=report.json
 	@$(BIN)/python benchmarks/airline/run.py --data $(DATA) --out $(OUT)
