@@ -423,17 +423,20 @@ def main() -> int:
 def stay(console: Console, estate: Estate, stop: threading.Event) -> None:
     """Until Ctrl-C or SIGTERM."""
     lines = [
-        f"plane        {estate.plane_url}   (OpenAPI: {estate.plane_url}/openapi.json)",
-        *(f"{name:<12} {url}" for name, url in estate.urls.items()),
+        f"{'plane':<14} {estate.plane_url}   (OpenAPI: {estate.plane_url}/openapi.json)",
+        *(f"{name:<14} {url}" for name, url in estate.urls.items()),
         "",
-        "In another terminal:",
-        f"  export CXPLANE_URL={estate.plane_url} CXPLANE_KEY={estate.keys['person:lena']}",
+        "In another terminal (the key belongs to this demonstration and dies with it):",
+        f"  export CXPLANE_URL={estate.plane_url}",
+        f"  export CXPLANE_KEY={estate.keys['person:lena']}",
         "  .venv/bin/cxplane decisions",
         "  .venv/bin/cxplane explain REQUEST",
         "",
-        "The key belongs to this demonstration and dies with it. Ctrl-C ends everything.",
+        "Ctrl-C ends everything.",
     ]
-    console.print(Panel("\n".join(lines), title="It stays up"))
+    console.rule("it stays up")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
     with suppress(KeyboardInterrupt):
         stop.wait()
 
