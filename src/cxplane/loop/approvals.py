@@ -100,7 +100,7 @@ class Approvals:
             comment=comment,
             replaced_by=asked.id if is_edited else None,
         )
-        over = self._may_exceed(live, entries, caller)
+        over = not is_edited and self._may_exceed(live, row.action, entries, caller)
         return await self._gate.settle(
             live, decision, before=(decided,), expect=(row.request, "held"), over_budget=over, known=not is_edited
         )
@@ -147,9 +147,9 @@ class Approvals:
         if not isinstance(result, Appended):
             raise Conflict("somebody else decided it first", next="Look at the request to see how it ended.")
 
-    def _may_exceed(self, live: Live, entries: Sequence[Entry], caller: Caller) -> bool:
-        """Whether this approval answers for a budget: it was held for one whose approvers the caller belongs to."""
+    def _may_exceed(self, live: Live, action: str, entries: Sequence[Entry], caller: Caller) -> bool:
+        """Whether this approval answers for budgets: it was held for one, and the caller may lift every one that may apply."""
         last = next(e for e in reversed(entries) if e.kind == "decision")
         over = {r.where for r in grounds_from(last).reasons if r.code == "budget"}
-        budgets = [b for b in live.release.repo.budgets if b.id in over]
-        return bool(budgets) and all(not b.approvers or caller.roles & set(b.approvers) for b in budgets)
+        budgets = [b for b in live.release.repo.budgets if not b.actions or action in b.actions]
+        return bool(over) and all(not b.approvers or caller.roles & set(b.approvers) for b in budgets)
