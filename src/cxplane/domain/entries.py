@@ -2,7 +2,7 @@
 
 kind                    stream        body keys that projections are folded from
 request                 request id    id action version caller customer conversation channel purpose key input_hash body_hash
-                                      dry_run replaces undoes            private: input reason recorded candidates
+                                      dry_run replaces undoes run        private: input reason recorded candidates
 decision                request id    request verdict status reasons determined_by tiers facts obligations … (see `decision_body`)
                                                                          private: facts (name -> value), context
 intent                  request id    request action key due             (an open intent until an outcome comes)
@@ -18,6 +18,14 @@ release.made            release hash  hash note gates
 release.live            release hash  hash previous
 key.created             key id        id caller hash expires_at
 key.revoked             key id        id
+run.started             run id        run journey key customer conversation parent started_by       private: input
+run.advanced            run id        run status event went at waits error next_due; only where they changed: timers listens;
+                                      took idle result                                               private: state texts
+run.told                run id        run what by step …                                             private: comment input
+signal                  signal id     type source id key                                             private: data
+task.opened             run id        task run journey step what team person customer action due     private: text choices form show
+task.moved              run id        task how team
+task.answered           run id        task by how                                                    private: answer comment
 
 Folding rules:
 - `request` inserts the request row (status `running` until a decision says otherwise).
@@ -32,6 +40,12 @@ Folding rules:
 - within one Write the frees come before the claim: a claim held by the request named in `expect` may be taken over by this Write.
 - a repeated `customer.changed` merges attributes and identities (a null attribute removes it).
 - `release.live` makes that release the live one.
+- `run.started`, `run.told`, `task.answered`, a `signal` that somebody listens for, the end of a journey that another one started,
+  and whatever settles a request that a run asked for put a line into the run's mailbox; if the run rests, it is woken. A `signal`
+  that nobody listens for is kept for a week for whoever listens then. What the holder of the run appends itself (`leg` in
+  `takes`) is no news to it.
+- `run.advanced` sets state, status, timers and listens of the run and removes from the mailbox what it `took`; with `idle` the
+  run rests, unless something came meanwhile.
 """
 
 from __future__ import annotations
@@ -88,6 +102,7 @@ def request_entry(request: ActionRequest, *, version: int, key: str | None, body
                 "dry_run": request.dry_run or None,
                 "replaces": request.replaces,
                 "undoes": request.undoes,
+                "run": request.run,
             }
         ),
         private=_lean(
@@ -135,6 +150,7 @@ def request_from(entry: Entry) -> ActionRequest:
         replaces=body.get("replaces"),
         undoes=body.get("undoes"),
         cause=entry.cause,
+        run=body.get("run"),
     )
 
 
@@ -436,3 +452,79 @@ def key_created(id: str, *, caller: str, hash: str, expires_at: datetime | None,
 
 def key_revoked(id: str, *, at: datetime, actor: str) -> NewEntry:
     return NewEntry("key.revoked", id, at, actor, {"id": id})
+
+
+def run_started(
+    id: str,
+    *,
+    journey: str,
+    key: str | None,
+    customer: str | None,
+    conversation: str | None,
+    input: Mapping[str, Any],
+    started_by: str,
+    at: datetime,
+    release: str,
+    parent: str | None = None,
+    cause: str | None = None,
+) -> NewEntry:
+    """`parent`: the run that started it and waits for its end."""
+    return NewEntry(
+        "run.started",
+        id,
+        at,
+        started_by,
+        _lean(
+            {
+                "run": id,
+                "journey": journey,
+                "key": key,
+                "customer": customer,
+                "conversation": conversation,
+                "parent": parent,
+                "started_by": started_by,
+            }
+        ),
+        {"input": dict(input)} if input else None,
+        release=release,
+        cause=cause,
+    )
+
+
+def run_told(
+    id: str,
+    *,
+    what: str,
+    by: str,
+    at: datetime,
+    comment: str = "",
+    private: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> NewEntry:
+    """A person or system steers a run; `more`: step, compensate, positions, release."""
+    kept = _lean({"comment": comment, **(private or {})})
+    return NewEntry("run.told", id, at, by, _lean({"run": id, "what": what, "by": by, **more}), kept or None)
+
+
+def signal_entry(
+    stream: str,
+    *,
+    type: str,
+    source: str,
+    id: str,
+    key: str,
+    data: Any,
+    at: datetime,
+    actor: str,
+    cause: str | None = None,
+) -> NewEntry:
+    body = {"type": type, "source": source, "id": id, "key": key}
+    return NewEntry("signal", stream, at, actor, body, {"data": data} if data is not None else None, cause=cause)
+
+
+def task_answered(
+    task: str, run: str, *, by: str, how: str, answer: Mapping[str, Any], at: datetime, comment: str = ""
+) -> NewEntry:
+    """`how`: answered | defaulted."""
+    body = {"task": task, "run": run, "by": by, "how": how}
+    return NewEntry("task.answered", run, at, by, body, _lean({"answer": dict(answer), "comment": comment}))

@@ -31,6 +31,7 @@ class Caller:
     roles: frozenset[str] = frozenset()
     team: str | None = None
     data: frozenset[str] | None = None  # data classes in scope; None = not limited here
+    actions: frozenset[str] | None = None  # journeys: the decisions their charter allows; None = not limited here
     version: int | None = None
     owner: str | None = None
     summary: str = ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cxplane.domain.budget import Reservation
+from cxplane.domain.run import RunRow
 from cxplane.domain.values import JsonObject
 
 
@@ -54,11 +55,31 @@ class KeyClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """Who holds a run: only the latest epoch may append to it. A worker that was paused and lost it can change nothing."""
+
+    run: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that must not exist yet; with a key, none of its journey and key may be under way."""
+
+    id: str
+    journey: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
-    """All of it or nothing. Checked in this order: new request, expected status, claim, reservations."""
+    """All of it or nothing. Checked in this order: fence, new signal, new run, new request, expected status, claim, reservations."""
 
     tenant: str
     entries: tuple[NewEntry, ...]
+    fence: Fence | None = None  # fails with Fenced if somebody else holds the run by now
+    new_signal: str | None = None  # fails with SignalTaken if a signal of this id is on record
+    new_run: NewRun | None = None  # fails with RunTaken
     new_request: str | None = None  # fails with RequestTaken if a request of this id exists
     expect: tuple[str, str] | None = None  # (request id, status): fails with Moved if it stands elsewhere
     claim: KeyClaim | None = None  # fails with KeyTaken if another request holds it
@@ -68,6 +89,28 @@ class Write:
 @dataclass(frozen=True, slots=True)
 class Appended:
     positions: tuple[int, ...]
+    woke: bool = False  # a run has work now: tell the workers
+    more: bool = False  # there is mail for the run that the write belongs to; it does not rest
+    reached: int = 0  # runs that a signal reached
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """The run has another holder by now: what this one wanted to write is void."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalTaken:
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunTaken:
+    """There is such a run, or one of the same key is under way."""
+
+    run: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +141,7 @@ class BudgetExhausted:
     allowed: int
 
 
-AppendResult = Appended | RequestTaken | Moved | KeyTaken | BudgetExhausted
+AppendResult = Appended | Fenced | SignalTaken | RunTaken | RequestTaken | Moved | KeyTaken | BudgetExhausted
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +165,7 @@ class RequestRow:
     error: str | None = None
     replaced_by: str | None = None
     undone_by: str | None = None
+    run: str | None = None  # the run that asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +228,23 @@ class Page:
 
     items: tuple[object, ...]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Something that came for a run. `ref` tells the same thing when it comes twice."""
+
+    ref: str
+    body: JsonObject  # {"kind": started | signal | request | time | task | run | told, …}
+    private: JsonObject | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenRun:
+    """A run that a worker has taken over, under a fresh epoch, and what came for it since it rested."""
+
+    fence: Fence
+    row: RunRow
+    input: JsonObject = field(repr=False)
+    state: JsonObject | None = field(repr=False)  # None: nothing was done yet
+    mail: tuple[Mail, ...]

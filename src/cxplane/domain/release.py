@@ -8,6 +8,7 @@ from datetime import datetime
 
 from cxplane.domain.budget import Budget
 from cxplane.domain.catalog import Action, System, Table
+from cxplane.domain.journey import Journey
 from cxplane.domain.people import Caller, CallerKind, Role, Team
 from cxplane.domain.values import JsonObject
 
@@ -27,8 +28,9 @@ class Plane:
     access: Mapping[str, frozenset[str]] = field(default_factory=dict)  # permission -> roles; missing = nobody
 
 
-PERMISSIONS = ("customers", "assurance", "consents", "facts", "record")
-"""What `access` in plane.yaml may grant: customer records, recording assurance, consents and facts, reading the record."""
+PERMISSIONS = ("customers", "assurance", "consents", "facts", "record", "journeys", "signals")
+"""What `access` in plane.yaml may grant: customer records, recording assurance, consents and facts, reading the record, starting
+and steering journeys, sending signals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class ControlRepo:
     roles: Mapping[str, Role]
     teams: Mapping[str, Team]
     callers: Mapping[str, Caller]  # "agent:fin" -> Caller
+    journeys: Mapping[str, Journey] = field(default_factory=dict)
     policy_tests: tuple[JsonObject, ...] = ()  # each with `file` and `line` beside the keys of the format
     files: Mapping[str, str] = field(default_factory=dict, repr=False)  # relative path -> text: what a release freezes
 

@@ -41,6 +41,7 @@ class ActionRequest:
     replaces: str | None = None  # the request that an approver edited
     undoes: str | None = None  # the request that this one takes back
     cause: str | None = None
+    run: str | None = None  # the run of a journey that asks
 
     @property
     def input_hash(self) -> str:

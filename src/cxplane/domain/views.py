@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from cxplane.domain.record import ApprovalRow
+from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
 
 
@@ -95,3 +96,21 @@ class ActionView:
     used_by: tuple[str, ...]  # actions whose facts, confirm or undo use it
     conformance: JsonObject | None  # the last result for this contract; None = not tested
     release: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """Where a run stands, what was done, what is open, and what frees it."""
+
+    run: RunRow
+    next: str  # plain words
+    input: JsonObject = field(default_factory=dict, repr=False)
+    state: JsonObject = field(default_factory=dict, repr=False)  # {"vars", "steps"}: only for who sees the record
+    tokens: tuple[JsonObject, ...] = ()  # {step, waits_for, since?, due?}
+    tasks: tuple[TaskRow, ...] = ()  # open ones
+    did: tuple[JsonObject, ...] = ()  # {step, request, action, undone}
+    left: tuple[str, ...] = ()  # steps that did not come yet
+    goals: JsonObject = field(default_factory=dict)
+    error: JsonObject | None = None  # {name, text, step}
+    frees: tuple[JsonObject, ...] = ()  # {do, how, why}: what gets it on
+    repeated: bool = False

@@ -16,13 +16,81 @@ from cxplane.domain.record import (
     KeyTaken,
     OpenIntent,
     RequestRow,
+    TakenRun,
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
+from cxplane.domain.run import RunRow, TaskRow
+from cxplane.domain.values import JsonObject
+
+
+class RunStore(Protocol):
+    """Runs, tasks, times to come. Who wants to change a run takes it first; what is written then carries its fence."""
+
+    async def take(self, tenant: str, id: str) -> TakenRun | None:
+        """Take a run over under a fresh epoch: whatever an earlier holder still wants to write is void. None if unknown."""
+        ...
+
+    async def get(self, tenant: str, id: str) -> tuple[RunRow, JsonObject, JsonObject | None] | None:
+        """(row, input, state)."""
+        ...
+
+    async def list(
+        self,
+        tenant: str,
+        *,
+        status: str | None = None,
+        journey: str | None = None,
+        customer: str | None = None,
+        parent: str | None = None,
+        live: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[Sequence[RunRow], str | None]:
+        """Newest first. `live`: those that have not ended."""
+        ...
+
+    async def under_way(
+        self, tenant: str, journey: str, release: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[tuple[str, str, JsonObject | None]]:
+        """(id, status, state) of the runs of one journey on one release that have not ended, by id."""
+        ...
+
+    async def counts(self, tenant: str) -> Sequence[tuple[str, str, str, int]]:
+        """(journey, release, status, how many)."""
+        ...
+
+    async def task(self, tenant: str, id: str) -> TaskRow | None: ...
+
+    async def tasks(
+        self,
+        tenant: str,
+        *,
+        team: str | None = None,
+        status: str | None = None,
+        run: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[Sequence[TaskRow], str | None]: ...
+
+    async def fire_timers(self, now: datetime, *, limit: int = 500) -> tuple[int, datetime | None]:
+        """Turn times that have come, of all tenants, into mail of their runs: (how many, the next one)."""
+        ...
+
+    async def revive(self, before: datetime, *, limit: int = 500) -> int:
+        """Wake runs again that have been busy since before then with no job for them: nobody is at work there."""
+        ...
+
+    async def requests(self, tenant: str, run: str) -> Sequence[str]:
+        """Ids of what a run asked for, oldest first."""
+        ...
 
 
 class Store(Protocol):
     """Everything is per tenant. Raises StoreUnavailable when Postgres does not answer."""
+
+    @property
+    def runs(self) -> RunStore: ...
 
     async def append(self, write: Write) -> AppendResult:
         """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit."""

@@ -36,6 +36,10 @@ class Work(Protocol):
         """Durable when it returns. Delayed work costs a row."""
         ...
 
+    def wake(self) -> None:
+        """Say that there is work, after a commit that put some into the queue itself. Many times at once are one."""
+        ...
+
     async def run(self, handlers: Mapping[str, Handler], *, concurrency: int = 16) -> None:
         """Work until cancelled. A dead worker's jobs are taken over after the lease. A handler that raises is tried again with back-off."""
         ...

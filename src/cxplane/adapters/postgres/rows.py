@@ -12,17 +12,26 @@ import msgspec
 
 from cxplane.domain.customer import Assurance, Consent, Customer, Identity, Recorded
 from cxplane.domain.errors import Malformed
-from cxplane.domain.record import ApprovalRow, Entry, KeyRow, OpenIntent, RequestRow
+from cxplane.domain.record import ApprovalRow, Entry, Fence, KeyRow, Mail, OpenIntent, RequestRow, TakenRun
+from cxplane.domain.run import RunRow, TaskRow
 
 _RELEASE = "(select n.hash from cxplane.release_name n where n.id = release) as release"
 REQUEST = (
     f"id, action, caller, customer, conversation, verdict, status, key, input_hash, body_hash, {_RELEASE}, at,"
-    " updated_at, approval, error, replaced_by, undone_by"
+    " updated_at, approval, error, replaced_by, undone_by, run"
 )
 ENTRY = f"position, tenant, kind, stream, at, actor, body, private, {_RELEASE}, cause"
 APPROVAL = (
     "id, request, action, customer, proposed_by, approver_sets, four_eyes, status, opened_at, expires_at, fallback,"
     " decided_by, decided_at, comment, replaced_by"
+)
+RUN = (
+    f"id, journey, {_RELEASE}, status, started_at, updated_at, started_by, customer, conversation, key, parent, at, waits,"
+    " error, next_due"
+)
+TASK = (
+    "id, run, journey, step, what, team, status, opened_at, customer, person, action, told, due, escalated, reminded_at,"
+    " answered_by, answered_at, answer"
 )
 CUSTOMER = "id, attributes, identities, assurances, consents"
 KEY = "id, caller, created_at, created_by, expires_at, revoked_at"
@@ -48,6 +57,63 @@ def intent(row: Any) -> OpenIntent:
 
 def key_row(row: Any) -> KeyRow:
     return KeyRow(*row)
+
+
+def run_row(row: Any) -> RunRow:
+    values = list(row)
+    values[11], values[12] = tuple(values[11]), tuple(values[12])
+    return RunRow(*values)
+
+
+def task_row(row: Any) -> TaskRow:
+    told, answer = row["told"] or {}, row["answer"] or {}
+    return TaskRow(
+        id=row["id"],
+        run=row["run"],
+        journey=row["journey"],
+        step=row["step"],
+        what=row["what"],
+        team=row["team"],
+        status=row["status"],
+        opened_at=row["opened_at"],
+        customer=row["customer"],
+        person=row["person"],
+        action=row["action"],
+        text=told.get("text", ""),
+        choices=tuple(told.get("choices", ())),
+        form=told.get("form", {}),
+        show=told.get("show", {}),
+        due=row["due"],
+        escalated=row["escalated"],
+        reminded_at=row["reminded_at"],
+        answered_by=row["answered_by"],
+        answered_at=row["answered_at"],
+        answer=answer.get("answer"),
+        comment=answer.get("comment"),
+    )
+
+
+def taken_run(tenant: str, found: Mapping[str, Any]) -> TakenRun:
+    """From what `cxplane.take_runs` answers."""
+    return TakenRun(
+        fence=Fence(found["i"], found["e"]),
+        row=RunRow(
+            id=found["i"],
+            journey=found["j"],
+            release=found["l"],
+            status=found["s"],
+            started_at=datetime.fromisoformat(found["a"]),
+            updated_at=datetime.fromisoformat(found["u"]),
+            started_by=found["b"],
+            customer=found["c"],
+            conversation=found["v"],
+            key=found["k"],
+            parent=found["p"],
+        ),
+        input=found["n"] or {},
+        state=found["x"],
+        mail=tuple(Mail(ref, body, private) for ref, body, private in found["m"]),
+    )
 
 
 def customer(row: Any) -> Customer:

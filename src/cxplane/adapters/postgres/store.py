@@ -23,6 +23,7 @@ from cxplane.adapters.postgres.connect import (
     session,
 )
 from cxplane.adapters.postgres.migrate import ensure_schema
+from cxplane.adapters.postgres.runs import Runs
 from cxplane.adapters.postgres.writer import Writer
 from cxplane.domain.customer import Customer, Situation
 from cxplane.domain.errors import StoreUnavailable
@@ -38,6 +39,7 @@ from cxplane.domain.record import (
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
+from cxplane.ports.store import RunStore
 
 READERS = 8
 
@@ -72,6 +74,7 @@ class PostgresStore:
     def __init__(self, dsn: str, pool: Any) -> None:
         self._dsn, self._pool = dsn, pool
         self._writer = Writer(dsn)
+        self.runs: RunStore = Runs(self)
 
     async def append(self, write: Write) -> AppendResult:
         return await self._writer.append(write)

@@ -73,7 +73,11 @@ class PgQueuerWork:
 
     async def enqueue(self, key: str, kind: str, payload: JsonObject, *, due: datetime | None = None) -> None:
         await self._put(key, kind, msgspec.json.encode([key, dict(payload)]), due, 0)
-        if due is None and (self._waking is None or self._waking.done()):
+        if due is None:
+            self.wake()
+
+    def wake(self) -> None:
+        if self._waking is None or self._waking.done():
             self._waking = asyncio.create_task(self._wake())
 
     async def inspect(self) -> Sequence[WorkState]:
@@ -211,7 +215,7 @@ class PgQueuerWork:
 
     async def _wake(self) -> None:
         """After the commit, and once for many."""
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.001)
         with suppress(StoreUnavailable):  # they look for themselves anyway
             pool = await self._connected()
             with asking():

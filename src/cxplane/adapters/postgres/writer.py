@@ -20,10 +20,13 @@ from cxplane.domain.record import (
     Appended,
     AppendResult,
     BudgetExhausted,
+    Fenced,
     KeyTaken,
     Moved,
     NewEntry,
     RequestTaken,
+    RunTaken,
+    SignalTaken,
     Write,
 )
 
@@ -41,8 +44,9 @@ _LOOK = (
     "analyze cxplane.request, cxplane.claim, cxplane.budget_use, cxplane.intent, cxplane.approval, cxplane.customer,"
     " cxplane.conversation"
 )
-_APPEND = "select a from cxplane.append($1, $2, $3, $4) a"
+_APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7) a"
 _SETTLES = ("outcome", "approval.decided", "decision")
+_NO_NEWS = ("outcome", "approval.decided", "task.answered")  # to the run, where its own leg writes them
 _TRANSIENT = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -58,6 +62,7 @@ class Waiting:
     raw: bytes
     names: list[str]
     settling: list[tuple[str, str]]
+    calling: list[tuple[str, str, str]]
     months: set[date]
     releases: set[str]
     answer: asyncio.Future[AppendResult] = field(repr=False)
@@ -188,6 +193,7 @@ class Writer:
             list({name for item in batch for name in item.names}),
             [tenant for item in batch for tenant, _ in item.settling],
             [id for item in batch for _, id in item.settling],
+            *([call[n] for item in batch for call in item.calling] for n in range(3)),
         )
         return [row["a"] for row in rows]
 
@@ -246,7 +252,13 @@ def _settle(batch: Sequence[Waiting], answers: Sequence[Any]) -> None:
 
 def _result(answer: dict[str, Any]) -> AppendResult:
     if "p" in answer:
-        return Appended(tuple(answer["p"]))
+        return Appended(tuple(answer["p"]), "w" in answer, "m" in answer, answer.get("s", 0))
+    if "fenced" in answer:
+        return Fenced(answer["fenced"])
+    if "signal" in answer:
+        return SignalTaken(answer["signal"])
+    if "run" in answer:
+        return RunTaken(answer["run"])
     if "taken" in answer:
         return RequestTaken(answer["taken"])
     if "moved" in answer:
@@ -262,6 +274,7 @@ def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
     entries = [_entry(e) for e in write.entries]
     names: list[str] = []
     settling: list[tuple[str, str]] = []
+    calling: list[tuple[str, str, str]] = []
     for new in write.entries:
         if new.kind.startswith(("release.", "customer.", "key.")):
             names.append(f"{new.kind[:3]}|{tenant}|{'' if new.kind.startswith('release.') else new.stream}")
@@ -269,7 +282,31 @@ def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
             names.append(f"r|{tenant}|{new.stream}")
         if new.kind in _SETTLES and "request" in new.body:
             settling.append((tenant, new.body["request"]))
+        if new.kind == "signal":
+            calling.append((tenant, new.body["type"], new.body["key"]))
+            names.append(f"s|{tenant}|{new.body['type']}|{new.body['key']}")
+        elif new.kind == "run.advanced":
+            names += [f"s|{tenant}|{type}|{key}" for type, key in new.body.get("listens", ())]
+            names += [f"r|{tenant}|{new.body['parent']}"] if "parent" in new.body else []
     whole: dict[str, Any] = {"t": tenant, "e": entries}
+    if write.fence is not None:
+        whole["f"] = (write.fence.run, write.fence.epoch)
+        names.append(f"r|{tenant}|{write.fence.run}")
+        for sent, new in zip(entries, write.entries, strict=True):
+            if new.kind in _NO_NEWS:
+                sent["t"] = {"leg": True}
+        if any(new.kind == "run.advanced" and new.body.get("idle") for new in write.entries):
+            whole["i"] = True
+    if write.new_signal is not None:
+        whole["g"] = write.new_signal
+        names.append(f"r|{tenant}|{write.new_signal}")
+    if (run := write.new_run) is not None:
+        whole["u"] = (run.id, run.journey, run.key)
+        names += (
+            [f"r|{tenant}|{run.id}", f"j|{tenant}|{run.journey}|{run.key or ''}"]
+            if run.key
+            else [f"r|{tenant}|{run.id}"]
+        )
     if write.new_request is not None:
         whole["n"] = write.new_request
         names.append(f"r|{tenant}|{write.new_request}")
@@ -286,7 +323,8 @@ def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
         ]
         names += [f"b|{tenant}|{r.budget}|{r.scope}|{r.window}" for r in write.reservations]
     if takes := _takes(write):
-        entries[_taker(write)]["t"] = takes
+        taker = entries[_taker(write)]
+        taker["t"] = {**takes, **(taker.get("t") or {})}
     try:
         raw = _encode(whole)
         months = {date(at.year, at.month, 1) for at in (e.at.astimezone(UTC) for e in write.entries)}
@@ -296,7 +334,7 @@ def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
     if b"\\u0000" in raw and _NUL.search(raw):
         raise Malformed("a text holds a NUL character", next="Send text without NUL characters.")
     releases = {e.release for e in write.entries if e.release is not None}
-    return Waiting(raw, names, settling, months, releases, answer)
+    return Waiting(raw, names, settling, calling, months, releases, answer)
 
 
 def _entry(e: NewEntry) -> dict[str, Any]:

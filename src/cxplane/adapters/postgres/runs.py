@@ -1,0 +1,144 @@
+"""What the store knows of runs, tasks and times to come."""
+# ruff: noqa: S608 -- only names of our own columns are put into SQL; values are always parameters
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from cxplane.adapters.postgres import rows
+from cxplane.adapters.postgres.taker import Taker
+from cxplane.domain.record import TakenRun
+from cxplane.domain.run import RunRow, TaskRow
+from cxplane.domain.values import JsonObject
+
+_LIVE = "status not in ('done', 'failed', 'cancelled')"
+
+
+class Asking(Protocol):
+    async def _rows(self, sql: str, *values: Any, patience_s: float = ...) -> list[Any]: ...
+
+    async def _newest(
+        self,
+        table: str,
+        columns: str,
+        by: str,
+        where: list[str],
+        values: list[Any],
+        cursor: str | None,
+        limit: int,
+        read: Any,
+    ) -> tuple[list[Any], str | None]: ...
+
+
+class Runs:
+    """The part of the store that journeys use. See `ports.store`."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._ask = asking
+        self._taker = Taker(self._take)
+
+    async def take(self, tenant: str, id: str) -> TakenRun | None:
+        found = await self._taker.take(tenant, id)
+        return rows.taken_run(tenant, found) if found is not None else None
+
+    async def _take(self, tenants: list[str], ids: list[str]) -> list[Any]:
+        # not asked again by itself: an answer that was lost has moved the epoch, and the job comes again
+        found = await self._ask._rows("select t from cxplane.take_runs($1, $2) t", tenants, ids, patience_s=0.0)
+        return [row["t"] for row in found]
+
+    async def get(self, tenant: str, id: str) -> tuple[RunRow, JsonObject, JsonObject | None] | None:
+        found = await self._ask._rows(
+            f"select {rows.RUN}, input, state from cxplane.run where tenant = $1 and id = $2", tenant, id
+        )
+        if not found:
+            return None
+        *row, input, state = tuple(found[0])
+        return rows.run_row(row), input or {}, state
+
+    async def list(
+        self,
+        tenant: str,
+        *,
+        status: str | None = None,
+        journey: str | None = None,
+        customer: str | None = None,
+        parent: str | None = None,
+        live: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[Sequence[RunRow], str | None]:
+        where, values = ["tenant = $1"], [tenant]
+        for name, value in {"status": status, "journey": journey, "customer": customer, "parent": parent}.items():
+            if value is not None:
+                values.append(value)
+                where.append(f"{name} = ${len(values)}")
+        if status == "stuck":
+            where.append("status = 'stuck'")  # said in so many words, so that the index of stuck ones serves
+        if live:
+            where.append(_LIVE)
+        return await self._ask._newest(
+            "cxplane.run", rows.RUN, "started_at", where, values, cursor, limit, rows.run_row
+        )
+
+    async def under_way(
+        self, tenant: str, journey: str, release: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[tuple[str, str, JsonObject | None]]:
+        found = await self._ask._rows(
+            "select id, status, state from cxplane.run where tenant = $1 and journey = $2 and id > $4"
+            f" and release = (select id from cxplane.release_name where hash = $3) and {_LIVE} order by id limit $5",
+            tenant,
+            journey,
+            release,
+            after,
+            limit,
+        )
+        return [(r["id"], r["status"], r["state"]) for r in found]
+
+    async def counts(self, tenant: str) -> Sequence[tuple[str, str, str, int]]:
+        found = await self._ask._rows(
+            "select journey, coalesce((select n.hash from cxplane.release_name n where n.id = release), '') as hash, status,"
+            " count(*) from cxplane.run where tenant = $1 group by 1, 2, 3 order by 1, 2, 3",
+            tenant,
+        )
+        return [(r["journey"], r["hash"], r["status"], r["count"]) for r in found]
+
+    async def task(self, tenant: str, id: str) -> TaskRow | None:
+        found = await self._ask._rows(f"select {rows.TASK} from cxplane.task where tenant = $1 and id = $2", tenant, id)
+        return rows.task_row(found[0]) if found else None
+
+    async def tasks(
+        self,
+        tenant: str,
+        *,
+        team: str | None = None,
+        status: str | None = None,
+        run: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[Sequence[TaskRow], str | None]:
+        where, values = ["tenant = $1"], [tenant]
+        for name, value in {"team": team, "status": status, "run": run}.items():
+            if value is not None:
+                values.append(value)
+                where.append(f"{name} = ${len(values)}")
+        if status == "open":
+            where.append("status = 'open'")
+        return await self._ask._newest(
+            "cxplane.task", rows.TASK, "opened_at", where, values, cursor, limit, rows.task_row
+        )
+
+    async def fire_timers(self, now: datetime, *, limit: int = 500) -> tuple[int, datetime | None]:
+        found = await self._ask._rows("select * from cxplane.fire_timers($1, $2)", now, limit, patience_s=0.0)
+        return found[0]["fired"], found[0]["next_due"]
+
+    async def revive(self, before: datetime, *, limit: int = 500) -> int:
+        found = await self._ask._rows("select cxplane.revive_runs($1, $2) as n", before, limit, patience_s=0.0)
+        return int(found[0]["n"])
+
+    async def requests(self, tenant: str, run: str) -> Sequence[str]:
+        found = await self._ask._rows(
+            "select id from cxplane.request where tenant = $1 and run = $2 order by at, id", tenant, run
+        )
+        return [r["id"] for r in found]
