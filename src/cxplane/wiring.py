@@ -168,7 +168,10 @@ def open_release(systems: Connectors) -> Any:
     from cxplane.control.contract import contract_hash
     from cxplane.control.load import load
     from cxplane.decide.rulebook import Rulebook
+    from cxplane.decide.shape import Contract
     from cxplane.domain.release import Release
+    from cxplane.journeys.program import Program
+    from cxplane.journeys.starting import Starting
     from cxplane.loop import Live
 
     def compile_release(hash: str, files: Mapping[str, str]) -> Live:
@@ -176,7 +179,16 @@ def open_release(systems: Connectors) -> Any:
         cel = expressions(repo.plane.currency)
         rulebook = Rulebook.compile(Release(hash, repo), policy_engine().compile(repo), cel)
         contracts = {id: contract_hash(action) for id, action in repo.actions.items()}
-        return Live(rulebook, CallPlans(repo.actions, cel), systems, contracts)
+        programs = {id: Program.compile(journey, cel) for id, journey in repo.journeys.items()}
+        inputs = {
+            id: Contract(journey.input or {"type": "object"}, closed=False) for id, journey in repo.journeys.items()
+        }
+        starts: dict[str, tuple[Starting, ...]] = {}
+        for journey in repo.journeys.values():
+            starting = Starting.compile(journey, cel)
+            for signal in starting.signals:
+                starts[signal] = (*starts.get(signal, ()), starting)
+        return Live(rulebook, CallPlans(repo.actions, cel), systems, contracts, programs, inputs, starts)
 
     return compile_release
 
@@ -197,7 +209,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
         store = await open_postgres(dsn)
         systems = connectors(None, settings)
         told = telemetry()
-        work = await _work(dsn) if settings.work else None
+        work = await _work(dsn)
         who = identity(settings, store)
         try:
             plane = Plane(
@@ -209,6 +221,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
                 telemetry=told,
                 identity=who,
                 work=work,
+                works=settings.work,
             )
             await plane.start()
             try:
@@ -216,8 +229,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
             finally:
                 await plane.stop()
         finally:
-            if work is not None:
-                await work.aclose()
+            await work.aclose()
             await who.aclose()
             await systems.aclose()
             await store.aclose()

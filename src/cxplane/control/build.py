@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import Any
 
+from cxplane.control import journeys
+from cxplane.control.values import arguments, optional_arguments, optional_span
 from cxplane.control.yaml import Document
 from cxplane.domain.budget import Budget, Window
 from cxplane.domain.catalog import (
@@ -33,7 +33,7 @@ from cxplane.domain.catalog import (
 )
 from cxplane.domain.people import Caller, CallerKind, Role, Team
 from cxplane.domain.release import ControlRepo, Plane, PolicyFile
-from cxplane.domain.values import Json, JsonObject, rate_per_second, span
+from cxplane.domain.values import Json, JsonObject, rate_per_second
 
 GATES = ("check", "test", "conformance")
 
@@ -46,7 +46,12 @@ def build(
     tables = [table(d) for d in documents.get("table", ())]
     systems = [system(d) for d in documents.get("system", ())]
     people = list(documents.get("people", ()))
-    callers = [agent(d) for d in documents.get("agent", ())] + [c for d in people for c in members(d)]
+    chartered = journeys.journeys(documents)
+    callers = [
+        *(agent(d) for d in documents.get("agent", ())),
+        *(member for d in people for member in members(d)),
+        *(journeys.caller(journey) for journey in chartered.values()),
+    ]
     return ControlRepo(
         plane=plane(documents["plane"][0]),
         actions={a.id: a for a in sorted(actions, key=lambda a: a.id)},
@@ -57,6 +62,7 @@ def build(
         roles={r["role"]: Role(r["role"], r.get("summary", "")) for r in _items(people, "roles")},
         teams={t["team"]: Team(t["team"], t.get("lead"), t.get("summary", "")) for t in _items(people, "teams")},
         callers={c.name: c for c in sorted(callers, key=lambda c: c.name)},
+        journeys=chartered,
         policy_tests=tuple(test for d in documents.get("policy-tests", ()) for test in tests(d)),
         files=dict(sorted(files.items())),
     )
@@ -113,19 +119,6 @@ def action(document: Document) -> Action:
     )
 
 
-def arguments(said: JsonObject | None) -> dict[str, str]:
-    """CEL by parameter; numbers and truth values may be written as they are."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in (said or {}).items()}
-
-
-def _optional_arguments(said: JsonObject | None) -> dict[str, str] | None:
-    return None if said is None else arguments(said)
-
-
-def _span(text: str | None) -> timedelta | None:
-    return None if text is None else span(text)
-
-
 def _fact(document: Document, name: str, said: JsonObject) -> FactSpec:
     line = document.line("facts", name)
     on_error, optional = OnError(said.get("on_error", "refuse")), bool(said.get("optional", False))
@@ -136,7 +129,7 @@ def _fact(document: Document, name: str, said: JsonObject) -> FactSpec:
             with_=arguments(said.get("with")),
             each=said.get("each"),
             item=said.get("as", "item"),
-            max_age=_span(said.get("max_age")),
+            max_age=optional_span(said.get("max_age")),
             on_error=on_error,
             optional=optional,
             line=line,
@@ -146,7 +139,7 @@ def _fact(document: Document, name: str, said: JsonObject) -> FactSpec:
     if "table" in said:
         return TableFact(name, said["table"], said["row"], said["column"], said["type"], optional, on_error, line)
     type_ = said.get("type", "String")
-    return RecordedFact(name, said["recorded"], type_, optional, _span(said.get("max_age")), on_error, line)
+    return RecordedFact(name, said["recorded"], type_, optional, optional_span(said.get("max_age")), on_error, line)
 
 
 def _confirm(said: JsonObject | None, risk: Risk) -> Confirm | None:
@@ -170,9 +163,9 @@ def _via(said: JsonObject) -> Via:
         system=http["system"],
         method=http["method"],
         path=http["path"],
-        query=_optional_arguments(http.get("query")),
-        body=_optional_arguments(http.get("body")),
-        output=_optional_arguments(http.get("output")),
+        query=optional_arguments(http.get("query")),
+        body=optional_arguments(http.get("body")),
+        output=optional_arguments(http.get("output")),
         headers=dict(http.get("headers", {})),
         refused=tuple(http.get("refused", ())),
     )
@@ -181,7 +174,7 @@ def _via(said: JsonObject) -> Via:
 def _limits(said: JsonObject) -> Limits:
     usual = Limits()
     return Limits(
-        timeout=_span(said.get("timeout")) or usual.timeout,
+        timeout=optional_span(said.get("timeout")) or usual.timeout,
         attempts=said.get("attempts", usual.attempts),
         rate=_rate(said),
         concurrency=said.get("concurrency"),
@@ -208,7 +201,9 @@ def system(document: Document) -> System:
         health=http.get("health"),
         rate=_rate(limits),
         concurrency=limits.get("concurrency"),
-        breaker=Breaker(breaker.get("failures", usual.failures), _span(breaker.get("open_for")) or usual.open_for),
+        breaker=Breaker(
+            breaker.get("failures", usual.failures), optional_span(breaker.get("open_for")) or usual.open_for
+        ),
         conform=said.get("conform", {}),
         file=document.file,
     )

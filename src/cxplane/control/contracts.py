@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cxplane.control.references import Names, as_list, as_map, text
@@ -49,19 +49,7 @@ class _Entry:
         usable = True
         for part in ("input", "output"):
             if isinstance(schema := self.said.get(part), Mapping):
-                for path, what in schema_problems(schema):
-                    usable = False
-                    self.wrong((part, *path), f"{dotted((part, *path))} {what}", "see json-schema.org, draft 2020-12")
-        if isinstance(schema := self.said.get("input"), Mapping) and isinstance(
-            properties := schema.get("properties"), Mapping
-        ):
-            for n, name in enumerate(as_list(schema.get("required"))):
-                if isinstance(name, str) and name not in properties:
-                    self.wrong(
-                        ("input", "required", n),
-                        f"input requires {short(name)}, which it does not describe",
-                        suggest(name, list(properties)),
-                    )
+                usable &= good_schema(self.names, self.document, (part,), schema)
         return usable
 
     def _write(self) -> None:
@@ -80,11 +68,9 @@ class _Entry:
         for n, path in enumerate(as_list(self.said.get("key"))):
             if not isinstance(path, str) or path in ("conversation", "customer"):
                 continue
-            if (
-                missing := _missing(as_map(self.said.get("input")), path.removeprefix("input.").split("."))
-            ) is not None:
+            if (lacks := missing(as_map(self.said.get("input")), path.removeprefix("input.").split("."))) is not None:
                 known = [*as_map(properties), "customer", "conversation"]
-                self.wrong(("key", n), f"key: the input has no {short(missing)}", suggest(missing, known))
+                self.wrong(("key", n), f"key: the input has no {short(lacks)}", suggest(lacks, known))
 
     def _read(self) -> None:
         for part in ("key", "confirm", "undo", "money"):
@@ -124,17 +110,8 @@ class _Entry:
             self.wrong(path, f"{action} is a write, and here only a read can stand", "name a read")
         if not reads and entry.get("effect") == "read":
             self.wrong(path, f"{action} is a read, which takes nothing back", "name a write")
-        schema = as_map(entry.get("input"))
-        properties = schema.get("properties")
-        if not isinstance(properties, Mapping) or _open(schema):
-            return
-        given = as_map(with_)
-        for name in given:
-            if name not in properties:
-                self.wrong((*at, name), f"{action} takes no {short(name)}", suggest(str(name), list(properties)))
-        for name in as_list(schema.get("required")):
-            if isinstance(name, str) and name in properties and name not in given:
-                self.wrong(at, f"{action} needs {short(name)}, which `with` does not give", f"add {name}: to `with`")
+        for name, what, hint in misfits(str(action), as_map(entry.get("input")), as_map(with_)):
+            self.wrong(at if name is None else (*at, name), what, hint)
 
     def _via(self) -> None:
         via = as_map(self.said.get("via"))
@@ -154,12 +131,12 @@ class _Entry:
         http = as_map(via.get("http"))
         schema = as_map(self.said.get("input"))
         for place in _PLACEHOLDER.findall(text(http.get("path")) or ""):
-            if (missing := _missing(schema, place.removeprefix("input.").split("."))) is not None:
+            if (lacks := missing(schema, place.removeprefix("input.").split("."))) is not None:
                 known_names = list(as_map(schema.get("properties")))
                 self.wrong(
                     ("via", "http", "path"),
-                    f"the path names {short(missing)}, which the input does not have",
-                    suggest(missing, known_names),
+                    f"the path names {short(lacks)}, which the input does not have",
+                    suggest(lacks, known_names),
                 )
         for header in as_map(http.get("headers")):
             if str(header).lower() in ("authorization", "proxy-authorization", "cookie", "x-api-key"):
@@ -180,11 +157,11 @@ class _Entry:
             return
         steps = found[1].split(".")
         schema = as_map(self.said.get("input"))
-        if (missing := _missing(schema, steps)) is not None:
+        if (lacks := missing(schema, steps)) is not None:
             self.wrong(
                 ("money",),
-                f"money: the input has no {short(missing)}",
-                suggest(missing, list(as_map(schema.get("properties")))),
+                f"money: the input has no {short(lacks)}",
+                suggest(lacks, list(as_map(schema.get("properties")))),
             )
             return
         path: Path = ("input",)
@@ -206,7 +183,35 @@ class _Entry:
             )
 
 
-def _missing(schema: JsonObject, steps: list[str]) -> str | None:
+def good_schema(names: Names, document: Document, at: Path, schema: JsonObject) -> bool:
+    """Check a contract that stands `at` a place of a file; False if it is no JSON Schema."""
+    usable = True
+    for path, what in schema_problems(schema):
+        usable = False
+        names.wrong(document, (*at, *path), f"{dotted((*at, *path))} {what}", "see json-schema.org, draft 2020-12")
+    properties = schema.get("properties")
+    if at[-1] != "output" and isinstance(properties, Mapping):
+        for n, name in enumerate(as_list(schema.get("required"))):
+            if isinstance(name, str) and name not in properties:
+                what = f"{at[-1]} requires {short(name)}, which it does not describe"
+                names.wrong(document, (*at, "required", n), what, suggest(name, list(properties)))
+    return usable
+
+
+def misfits(who: str, schema: JsonObject, given: JsonObject) -> Iterator[tuple[str | None, str, str]]:
+    """(name or None, what, hint) for what `who` is given and does not take, or takes and is not given."""
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping) or _open(schema):
+        return
+    for name in given:
+        if name not in properties:
+            yield str(name), f"{who} takes no {short(name)}", suggest(str(name), list(properties))
+    for name in as_list(schema.get("required")):
+        if isinstance(name, str) and name in properties and name not in given:
+            yield None, f"{who} needs {short(name)}, which `with` does not give", f"add {name}: to `with`"
+
+
+def missing(schema: JsonObject, steps: list[str]) -> str | None:
     """The first step that the schema does not describe; None if it describes all, or leaves the names open."""
     node: Any = schema
     for step in steps:

@@ -9,7 +9,10 @@ from enum import Enum
 from typing import Any
 
 from cxplane.control.contract import contract_hash
+from cxplane.control.journey_diff import moved, plain_journey
 from cxplane.domain.catalog import HttpCall
+from cxplane.domain.journey import Journey
+from cxplane.domain.people import CallerKind
 from cxplane.domain.release import ControlRepo
 from cxplane.domain.values import Json
 from cxplane.ports.policy import PolicyEngine, PolicyMeta
@@ -22,7 +25,7 @@ _MISSING: Any = object()
 class Change:
     """One thing that was added, removed or changed."""
 
-    kind: str  # plane | action | table | system | policy | budget | role | team | caller | test
+    kind: str  # plane | action | table | system | journey | policy | budget | role | team | caller | test
     id: str
     change: str  # added | removed | changed
     fields: Mapping[
@@ -70,11 +73,12 @@ def _things(repo: ControlRepo, engine: PolicyEngine) -> dict[str, Mapping[str, A
         "action": repo.actions,
         "table": repo.tables,
         "system": repo.systems,
+        "journey": repo.journeys,
         "policy": engine.compile(repo).meta,
         "budget": {budget.id: budget for budget in repo.budgets},
         "role": repo.roles,
         "team": repo.teams,
-        "caller": repo.callers,
+        "caller": {name: c for name, c in repo.callers.items() if c.kind is not CallerKind.JOURNEY},  # the charter's
         "test": {test["name"]: test for test in repo.policy_tests},
     }
 
@@ -93,6 +97,8 @@ def _change(kind: str, id: str, old: Any, new: Any) -> Change | None:
     if kind == "test":  # where it stands is no part of it
         old, new = ({key: value for key, value in one.items() if key not in _PLACE} for one in (old, new))
     changed = dict(_fields("", _plain(old), _plain(new)))
+    if isinstance(old, Journey):
+        changed |= {f"steps.{step}.place": places for step, places in moved(old, new)}
     if not changed:
         return None
     return Change(kind, id, "changed", changed, file, contract)
@@ -111,6 +117,8 @@ def _plain(value: Any) -> Json:
     """A value of the domain as JSON, without the place where it stands: moving a thing changes nothing."""
     if isinstance(value, PolicyMeta):
         return {"effect": value.effect, "reason": value.reason, "text": value.text.strip()}
+    if isinstance(value, Journey):
+        return plain_journey(value)
     if is_dataclass(value) and not isinstance(value, type):
         named = {f.name.rstrip("_"): getattr(value, f.name) for f in fields(value) if f.name not in _PLACE}
         plain = {name: _plain(one) for name, one in named.items()}

@@ -30,6 +30,8 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("budget", r"budgets/[^/]+\.yaml"),
         ("people", r"people/[^/]+\.yaml"),
         ("agent", r"agents/[^/]+\.md"),
+        ("journey", r"journeys/[^/]+/journey\.yaml"),
+        ("charter", r"journeys/[^/]+/charter\.md"),
     )
 )
 PLACES = {
@@ -39,6 +41,7 @@ PLACES = {
     "budgets": "budgets/<name>.yaml",
     "people": "people/<name>.yaml",
     "agents": "agents/<name>.md",
+    "journeys": "journeys/<name>/journey.yaml and journeys/<name>/charter.md",
 }
 _OTHERS = frozenset({"schemas"})  # for editors; not part of a release
 _OURS = (".yaml", ".yml", ".cedar")

@@ -10,11 +10,12 @@ from typing import Any
 from cxplane.control.shapes import suggest
 from cxplane.domain.catalog import Action, ReadFact, TableFact
 from cxplane.domain.errors import NotFound
-from cxplane.domain.people import Caller
+from cxplane.domain.journey import AskPerson, Call, Emit, HandOver, Journey, RunJourney
+from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.release import ControlRepo
 from cxplane.ports.policy import Policies, PolicyEngine, PolicyMeta
 
-PARTS = ("actions", "policies", "budgets", "callers", "systems", "teams", "tests")
+PARTS = ("actions", "journeys", "policies", "budgets", "callers", "systems", "teams", "tests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Impact:
     target: str
     things: tuple[str, ...]  # what the target is: "action billing.issue_credit", "policy small-credit" …
     actions: Mapping[str, str] = field(default_factory=dict)
+    journeys: Mapping[str, str] = field(default_factory=dict)
     policies: Mapping[str, str] = field(default_factory=dict)
     budgets: Mapping[str, str] = field(default_factory=dict)
     callers: Mapping[str, str] = field(default_factory=dict)
@@ -66,6 +68,7 @@ def _all(repo: ControlRepo, policies: Policies) -> list[Thing]:
         *(("action", id) for id in repo.actions),
         *(("system", id) for id in repo.systems),
         *(("table", id) for id in repo.tables),
+        *(("journey", id) for id in repo.journeys),
         *(("policy", id) for id in policies.meta),
         *(("budget", budget.id) for budget in repo.budgets),
         *(("role", id) for id in repo.roles),
@@ -95,9 +98,11 @@ def _of_file(repo: ControlRepo, policies: Policies, path: str) -> list[Thing]:
         ("table", repo.tables),
         ("policy", policies.meta),
         ("budget", {budget.id: budget for budget in repo.budgets}),
-        ("caller", repo.callers),
+        ("journey", repo.journeys),
+        ("caller", {name: caller for name, caller in repo.callers.items() if caller.kind is not CallerKind.JOURNEY}),
     ):
         found += [(kind, id) for id, thing in things.items() if getattr(thing, "file", None) == path]
+    found += [("journey", id) for id, journey in repo.journeys.items() if journey.charter.file == path]
     found += [("test", f"{test['file']}:{test['line']}") for test in repo.policy_tests if test["file"] == path]
     if path.startswith("people/"):
         text = repo.files[path]
@@ -109,7 +114,7 @@ def _of_file(repo: ControlRepo, policies: Policies, path: str) -> list[Thing]:
 class _Reach:
     def __init__(self, repo: ControlRepo, policies: Policies, target: str, things: list[Thing]) -> None:
         self.repo, self.policies, self.things = repo, policies, things
-        self.found = Impact(target, tuple(f"{kind} {id}" for kind, id in things), *({} for _ in PARTS))
+        self.found = Impact(target, tuple(f"{kind} {id}" for kind, id in things), **{part: {} for part in PARTS})
 
     def impact(self) -> Impact:
         for kind, id in self.things:
@@ -130,6 +135,8 @@ class _Reach:
         for action in self.repo.actions.values():
             self._reach(action, "every decision uses plane.yaml", follow=False)
         self._add("teams", self.repo.plane.owner, "owns the plane")
+        for journey in self.repo.journeys.values():
+            self._add("journeys", journey.id, "every run uses plane.yaml")
 
     def _action(self, id: str) -> None:
         self._reach(self.repo.actions[id], "it is the target")
@@ -167,6 +174,9 @@ class _Reach:
         for caller in self.repo.callers.values():
             if id in caller.roles:
                 self._add("callers", caller.name, f"has the role {id}")
+        for journey in self.repo.journeys.values():
+            if id in journey.charter.roles:
+                self._reach_journey(journey, f"asks in the role {id}")
         for meta in self.policies.meta.values():
             if id in meta.obligations.approvers or f'Role::"{id}"' in meta.text:
                 self._policy(meta.id)
@@ -189,13 +199,39 @@ class _Reach:
             if id in (caller.owner, caller.team):
                 self._add("callers", caller.name, f"{'owned by' if caller.owner == id else 'in'} {id}")
 
+        for journey in self.repo.journeys.values():
+            if why := teams_of(journey).get(id):
+                self._reach_journey(journey, f"{id} {why} it")
+
+    def _journey(self, id: str) -> None:
+        journey = self.repo.journeys[id]
+        self._reach_journey(journey, "it is the target")
+        for team, why in teams_of(journey).items():
+            self._add("teams", team, f"{why} {id}")
+        for action in sorted(journey.charter.actions & self.repo.actions.keys()):
+            why = "a step calls it" if action in journey.actions else "the charter allows it"
+            if self._add("actions", action, why):
+                self._governors(self.repo.actions[action], policies=True, only=f"journey:{id}")
+        for step in journey.walk():
+            if isinstance(step, RunJourney):
+                self._add("journeys", step.journey, f"{id} starts it at {step.name}")
+            elif isinstance(step, Emit):
+                for other in self.repo.journeys.values():
+                    if any(start.signal == step.signal for start in other.start):
+                        self._add("journeys", other.id, f"{id} emits {step.signal}, which starts it")
+        self._add("callers", f"journey:{id}", f"{id} asks as it")
+        self._tests(lambda test: test["request"]["by"] == f"journey:{id}")
+
     def _caller(self, id: str) -> None:
         caller = self.repo.callers[id]
+        if caller.kind is CallerKind.JOURNEY:
+            self._journey(caller.id)
+            return
         self._add("callers", id, "it is the target")
         for team in filter(None, (caller.owner, caller.team)):
             self._add("teams", team, f"{'owns' if team == caller.owner else 'is the team of'} {id}")
         for action in self.repo.actions.values():
-            if any(_permits(one, caller) for one in self.policies.policies_for(action.id)):
+            if may_ask(caller, action.id, self.policies.policies_for(action.id)):
                 self._add("actions", action.id, f"{id} may ask for it")
         for budget in self.repo.budgets:
             if id in budget.callers or (budget.roles & caller.roles):
@@ -205,7 +241,18 @@ class _Reach:
     def _test(self, id: str) -> None:
         self._tests(lambda test: f"{test['file']}:{test['line']}" == id)
 
-    # along the catalog
+    # along the catalog and the journeys
+
+    def _reach_journey(self, journey: Journey, why: str) -> None:
+        """A journey, and those that start it."""
+        waiting = [(journey, why)]
+        while waiting:
+            one, because = waiting.pop()
+            if not self._add("journeys", one.id, because):
+                continue
+            for other in self.repo.journeys.values():
+                if any(isinstance(step, RunJourney) and step.journey == one.id for step in other.walk()):
+                    waiting.append((other, f"it starts {one.id}"))
 
     def _reach(self, action: Action, why: str, *, follow: bool = True, policies: bool = True) -> None:
         """An action and what rests on it; `follow`: the actions that use it as well."""
@@ -218,7 +265,8 @@ class _Reach:
             if follow:
                 waiting += [(user, how) for user, how in _users(self.repo.actions.values(), one.id)]
 
-    def _governors(self, action: Action, *, policies: bool) -> None:
+    def _governors(self, action: Action, *, policies: bool, only: str | None = None) -> None:
+        """What bounds an action, and who may ask for it; `only`: one caller is meant."""
         self._add("teams", action.owner, f"owns {action.id}")
         self._add("systems", action.system, f"does {action.id}")
         covering = self.policies.policies_for(action.id)
@@ -228,9 +276,15 @@ class _Reach:
             for budget in self.repo.budgets:
                 if action.writes and (not budget.actions or action.id in budget.actions):
                     self._add("budgets", budget.id, f"counts {action.id}")
+        if only is not None:
+            return
         for caller in self.repo.callers.values():
-            if any(_permits(meta, caller) for meta in covering):
+            if may_ask(caller, action.id, covering):
                 self._add("callers", caller.name, f"may ask for {action.id}")
+        for journey in self.repo.journeys.values():
+            if action.id in journey.charter.actions:
+                called = action.id in journey.actions
+                self._reach_journey(journey, f"calls {action.id}" if called else f"its charter allows {action.id}")
         self._tests(lambda test: test["request"]["action"] == action.id)
 
     def _tests(self, concerns: Any) -> None:
@@ -250,6 +304,23 @@ def _users(actions: Iterable[Action], id: str) -> list[tuple[Action, str]]:
         elif action.undo is not None and action.undo.call == id:
             found.append((action, f"{id} takes it back"))
     return found
+
+
+def teams_of(journey: Journey) -> dict[str, str]:
+    """The teams of a journey, each with what it is to it."""
+    found = {journey.owner: "owns", journey.charter.owner: "owns"}
+    found.setdefault(journey.charter.exceptions, "gets what fails in")
+    for step in journey.walk():
+        if isinstance(step, AskPerson) and step.escalate is not None:
+            found.setdefault(step.escalate.team, "is asked late in")
+        if isinstance(step, (AskPerson, HandOver, Call)) and step.team:
+            found.setdefault(step.team, "works in")
+    return found
+
+
+def may_ask(caller: Caller, action: str, covering: Iterable[PolicyMeta]) -> bool:
+    """Whether a permit speaks of this caller and its charter, where it has one, allows the action."""
+    return (caller.actions is None or action in caller.actions) and any(_permits(meta, caller) for meta in covering)
 
 
 def _permits(meta: PolicyMeta, caller: Caller) -> bool:

@@ -26,6 +26,8 @@ access: # who may write what, and who may read everybody's record
   consents: [integration]
   facts: [service-agent]
   record: [supervisor]
+  journeys: [supervisor]
+  signals: [integration]
 """
 
 _GET_ORDER = """\
@@ -157,6 +159,12 @@ tests:
     request: {action: shop.get_order, by: "agent:helper", customer: c1, input: {order_id: o1}}
     customer: {consents: [service]}
     expect: {decision: allow, reasons: [orders-may-be-read]}
+
+  - name: a journey asks like anybody else
+    request: {action: shop.refund_order, by: "journey:refund", customer: c1, input: {order_id: o1, amount: 9000}}
+    customer: {assurance: {level: 2, method: code by e-mail}, consents: [service]}
+    facts: {order: {order_id: o1, customer_id: c1, paid: 9900, refunded: 0, status: shipped}}
+    expect: {decision: hold, reasons: [large-refund-asks], approvers: [supervisor]}
 """
 
 _BUDGET = """\
@@ -197,6 +205,57 @@ You help customers with their orders. Look the order up before you speak of it. 
 person when the customer asks for one.
 """
 
+_JOURNEY = """\
+journey: refund
+version: 1
+summary: A customer wants money back; the refund is made, or a person looks at it.
+owner: service-team
+input:
+  type: object
+  required: [order_id, amount]
+  properties:
+    order_id: {type: string}
+    amount: {type: integer} # cents
+start:
+  - signal: shop.refund_wanted # its data is the input
+    customer: signal.data.customer_id
+key: [order_id] # one run an order at a time
+do:
+  - order:
+      summary: See what was paid.
+      call: shop.get_order
+      with: {order_id: input.order_id}
+  - pay_back:
+      if: steps.order.refunded == 0
+      try:
+        - refund:
+            call: shop.refund_order
+            with: {order_id: input.order_id, amount: input.amount}
+      catch:
+        errors: [refused, rejected, expired]
+        do:
+          - look_at_it:
+              hand_over: {team: service-team, text: "'No refund: ' + error.text"}
+  - settled:
+      goal: {name: settled, achieved: has(steps.refund) || steps.order.refunded > 0, evidence: {order: input.order_id}}
+"""
+
+_CHARTER = """\
+---
+journey: refund
+owner: service-team
+actions: [shop.get_order, shop.refund_order] # it may ask for nothing else
+data: [orders]
+roles: [service-agent]
+approvals: {shop.refund_order: above 50 euros a supervisor}
+exceptions: service-team # gets what fails
+success: [{measure: refunds_settled, target: ">= 0.95"}]
+counter: [{measure: refunds_disputed, target: "<= 0.01"}] # what must not get worse meanwhile
+---
+
+For customers who want money back for an order of theirs. Goods that come back to the shop are out of scope.
+"""
+
 _README = """\
 # The control repo of {name}
 
@@ -211,6 +270,7 @@ runs the policy tests, `cxplane release` makes these files decide.
 | `policies/*.cedar` | permit and forbid; `policies/tests/` says what must come out |
 | `budgets/` | limits of money, count and risk |
 | `people/` | roles, teams, persons, services |
+| `journeys/<name>/` | work across steps, people and time (`journey.yaml`), and what bounds it (`charter.md`) |
 | `agents/` | one AI agent each: its contract, then its instructions |
 | `schemas/` | for editors: completion and checks while typing |
 
@@ -234,10 +294,12 @@ def starter(name: str) -> dict[str, str]:
             ("policies/tests/refunds.yaml", "policy-tests", _TESTS),
             ("budgets/refunds-by-ai.yaml", "budget", _BUDGET),
             ("people/people.yaml", "people", _PEOPLE),
+            ("journeys/refund/journey.yaml", "journey", _JOURNEY),
         )
     }
     files["policies/refunds.cedar"] = _POLICIES
     files["agents/helper.md"] = _AGENT
+    files["journeys/refund/charter.md"] = _CHARTER
     files["README.md"] = _README.format(name=name)
     for kind in SHAPED:
         files[f"schemas/{kind}.schema.json"] = schema_text(kind)

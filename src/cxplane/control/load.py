@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxplane.control.build import build
+from cxplane.control.charters import journey_mistakes
 from cxplane.control.contracts import catalog_mistakes
 from cxplane.control.files import find, kind_of, one
 from cxplane.control.references import Names, as_map, reference_mistakes, text
 from cxplane.control.shapes import shape_mistakes
+from cxplane.control.steps import step_mistakes
 from cxplane.control.yaml import Document, front_matter, parse
 from cxplane.domain.errors import ControlError, Mistake
 from cxplane.domain.release import ControlRepo
@@ -53,10 +55,12 @@ def read(source: Path | str | Mapping[str, str]) -> Reading:
         if kind is None or kind == "policy":
             continue
         before = len(reading.mistakes)
-        document = (front_matter if kind == "agent" else parse)(file, said, reading.mistakes)
+        document = _document(kind, file, said, reading.mistakes)
         reading.documents.setdefault(kind, []).append(document or Document(file, None))
         if document is not None:
             reading.mistakes.extend(shape_mistakes(kind, document))
+            if kind == "journey":
+                reading.mistakes.extend(step_mistakes(document))
         if len(reading.mistakes) > before:
             reading.unusable.add(file)
     for plane in reading.documents.get("plane", ()):
@@ -76,10 +80,16 @@ def read(source: Path | str | Mapping[str, str]) -> Reading:
                 )
     reading.texts = dict(sorted(reading.texts.items()))
     names = Names(reading.documents, reading.policies, reading.mistakes)
-    reading.unusable |= catalog_mistakes(names)
+    reading.unusable |= catalog_mistakes(names) | journey_mistakes(names)
     reference_mistakes(names)
     reading.mistakes = sorted(set(reading.mistakes))
     return reading
+
+
+def _document(kind: str, file: str, said: str, mistakes: list[Mistake]) -> Document | None:
+    if kind in ("agent", "charter"):
+        return front_matter(file, said, mistakes, "contract" if kind == "agent" else "charter")
+    return parse(file, said, mistakes)
 
 
 def load(source: Path | str | Mapping[str, str]) -> ControlRepo:

@@ -17,6 +17,7 @@ from cxplane.control.yaml import Document
 from cxplane.domain.errors import Mistake
 from cxplane.domain.values import Json, JsonObject
 
+CALLERS = "people/, agents/ or journeys/"
 _POLICY_OWNER = re.compile(r'^[^/\n]*@owner\s*\(\s*"([^"]*)"\s*\)', re.MULTILINE)
 _POLICY_ID = re.compile(r'@id\s*\(\s*"([^"]+)"\s*\)')
 CODES = frozenset(
@@ -47,6 +48,8 @@ class Names:
     actions: dict[str, Document] = field(default_factory=dict)
     systems: dict[str, Document] = field(default_factory=dict)
     tables: dict[str, Document] = field(default_factory=dict)
+    journeys: dict[str, Document] = field(default_factory=dict)
+    charters: dict[str, Document] = field(default_factory=dict)  # by journey
     roles: dict[str, str] = field(default_factory=dict)  # name -> "file:line"
     teams: dict[str, str] = field(default_factory=dict)
     callers: dict[str, str] = field(default_factory=dict)
@@ -58,6 +61,8 @@ class Names:
             ("action", "action", self.actions),
             ("system", "system", self.systems),
             ("table", "table", self.tables),
+            ("journey", "journey", self.journeys),
+            ("charter", "journey", self.charters),
         ):
             for document in self.documents.get(kind, ()):
                 known.setdefault(self._own_name(kind, key, document), document)
@@ -72,6 +77,8 @@ class Names:
                 )
         for document in self.documents.get("agent", ()):
             self._give(self.callers, f"agent:{self._own_name('agent', 'agent', document)}", document, "agent")
+        for journey, document in self.journeys.items():
+            self._give(self.callers, f"journey:{journey}", document, "journey")
         for document in self.documents.get("budget", ()):
             if name := text(as_map(document.value).get("budget")):
                 self._give(self.budgets, name, document, "budget")
@@ -88,6 +95,8 @@ class Names:
         """The id that the path gives; the file must say the same."""
         path = PurePosixPath(document.file)
         name = f"{path.parent.name}.{path.stem}" if kind == "action" else path.stem
+        if kind in ("journey", "charter"):
+            name = path.parent.name
         said = as_map(document.value).get(key)
         if isinstance(said, str) and said != name:
             self.wrong(
@@ -253,7 +262,7 @@ def _budget(names: Names, document: Document) -> None:
                 hint = "add `money:` to its entry, or limit the count"
                 names.wrong(document, place, f"{action} says no money, so a limit of money never counts it", hint)
     for n, caller in enumerate(as_list(applies.get("callers"))):
-        names.must_be(document, ("applies", "callers", n), caller, names.callers, "the caller", "people/ or agents/")
+        names.must_be(document, ("applies", "callers", n), caller, names.callers, "the caller", CALLERS)
     names.all_roles(document, ("applies", "roles"), applies.get("roles"))
     names.all_roles(document, ("approvers",), said.get("approvers"))
     if said.get("exhausted", "hold") == "hold" and not as_list(said.get("approvers")) and "approvers" not in said:
@@ -296,9 +305,7 @@ def _one_test(
                     f"{action} has no fact {short(fact)}",
                     suggest(fact, list(facts)) or "it has none",
                 )
-    names.must_be(
-        document, (*here, "request", "by"), request.get("by"), names.callers, "the caller", "people/ or agents/"
-    )
+    names.must_be(document, (*here, "request", "by"), request.get("by"), names.callers, "the caller", CALLERS)
     if (approver := text(test.get("approver"))) is not None and f"person:{approver}" not in names.callers:
         names.must_be(document, (*here, "approver"), approver, names.callers, "the person", "people/")
     names.all_roles(document, (*here, "expect", "approvers"), expect.get("approvers"))

@@ -7,9 +7,10 @@ A release can be made before its writes have passed conformance; it cannot go li
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cxplane.control.load import load
 from cxplane.control.test import TestReport, run_tests
 from cxplane.domain.entries import release_live, release_made
 from cxplane.domain.errors import Conflict, ControlError, Mistake, NotFound, StoreError
-from cxplane.domain.record import NewEntry, Write
+from cxplane.domain.record import Entry, NewEntry, Write
 from cxplane.domain.release import ControlRepo, Release, ReleaseInfo
 from cxplane.domain.values import digest
 from cxplane.ports.expressions import Expressions
@@ -33,6 +34,8 @@ __all__ = [
     "content_hash",
     "contract_hash",
     "go_live",
+    "last_commit",
+    "lead_time",
     "make_release",
     "not_conforming",
     "release_named",
@@ -149,18 +152,45 @@ def _listed(value: object) -> list[Mapping[str, Any]]:
 
 
 async def make_release(
-    store: Store, release: Release, gates: GateReport, *, by: str, at: datetime, note: str = ""
+    store: Store,
+    release: Release,
+    gates: GateReport,
+    *,
+    by: str,
+    at: datetime,
+    note: str = "",
+    requested: datetime | None = None,
 ) -> Release:
     """Keep a release, and put on record that it was made and what its gates said. The same files again change nothing but that.
 
+    `requested`: when the change was asked for; lead time is counted from it. `last_commit` knows it as a rule.
     ControlError if check or test did not pass. `by`: a caller's name.
     """
     if not gates.may_be_made:
         raise ControlError(gates.objections())
     tenant = release.repo.plane.tenant
     await store.save_release(tenant, release.hash, release.repo.files)
-    await _append(store, tenant, release_made(release.hash, note=note, gates=gates.results, at=at, actor=by))
+    made = release_made(release.hash, note=note, gates=gates.results, at=at, actor=by, requested=requested)
+    await _append(store, tenant, made)
     return release
+
+
+def last_commit(folder: Path | str) -> datetime | None:
+    """When the files of a folder were last changed in git: when a change was written. None without git, or outside of it."""
+    said = ["git", "-C", str(folder), "log", "-1", "--format=%cI", "--", "."]
+    try:
+        found = subprocess.run(said, capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603
+        return datetime.fromisoformat(found).astimezone(UTC) if found else None
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+async def lead_time(store: Store, tenant: str, hash: str) -> timedelta | None:
+    """From when a release was asked for until it first went live; None where it was not said, or it never did."""
+    made = [e for e in await _entries_of(store, tenant, "release.made") if e.body["hash"] == hash]
+    live = [e for e in await _entries_of(store, tenant, "release.live") if e.body["hash"] == hash]
+    asked = [datetime.fromisoformat(str(e.body["requested"])) for e in made if e.body.get("requested")]
+    return live[0].at - min(asked) if asked and live else None
 
 
 async def go_live(store: Store, release: Release, *, by: str, at: datetime) -> str | None:
@@ -240,10 +270,14 @@ async def _live(store: Store, tenant: str, hash: str, by: str, at: datetime) -> 
 
 async def _lives(store: Store, tenant: str) -> list[str]:
     """Every time a release went live, oldest first."""
-    found: list[str] = []
+    return [str(entry.body["hash"]) for entry in await _entries_of(store, tenant, "release.live")]
+
+
+async def _entries_of(store: Store, tenant: str, kind: str) -> list[Entry]:
+    found: list[Entry] = []
     after = 0
-    while page := await store.entries(tenant, after=after, kind="release.live", limit=500):
-        found += [str(entry.body["hash"]) for entry in page]
+    while page := await store.entries(tenant, after=after, kind=kind, limit=500):
+        found += page
         after = page[-1].position
     return found
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -15,9 +16,9 @@ from jsonschema.validators import extend
 
 from cxplane.control.yaml import Document, Path
 from cxplane.domain.errors import Mistake
-from cxplane.domain.values import JsonObject
+from cxplane.domain.values import Json, JsonObject
 
-SHAPED = ("plane", "action", "table", "system", "policy-tests", "budget", "people", "agent")
+SHAPED = ("plane", "action", "table", "system", "policy-tests", "budget", "people", "agent", "journey", "charter")
 """The kinds that have a schema. Policies are Cedar, which has its own."""
 
 MOST = 50  # complaints about one file
@@ -43,8 +44,19 @@ def _validator(kind: str) -> Any:
     return _Strict(_inlined(schema, defs))
 
 
+@cache
+def part_of(kind: str, name: str) -> Any:
+    """The validator of one named part of a kind's schema; steps within it are left to whoever asks."""
+    defs = json.loads(schema_text(kind))["$defs"]
+    return _Strict(_inlined(defs[name], defs))
+
+
+RECURSIVE = frozenset({"steps"})
+"""Parts that hold themselves: `steps.py` goes through them."""
+
+
 def _inlined(node: Any, defs: Mapping[str, Any]) -> Any:
-    """The schema with its references written out (none is recursive): following them is what costs the most."""
+    """The schema with its references written out, as following them is what costs the most; recursive ones allow anything."""
     if isinstance(node, list):
         return [_inlined(item, defs) for item in node]
     if not isinstance(node, dict):
@@ -53,18 +65,22 @@ def _inlined(node: Any, defs: Mapping[str, Any]) -> Any:
     rest = {key: _inlined(value, defs) for key, value in node.items() if key != "$ref"}
     if not isinstance(named, str):
         return rest
-    return {**_inlined(defs[named.rsplit("/", 1)[1]], defs), **rest}
+    name = named.rsplit("/", 1)[1]
+    return rest if name in RECURSIVE else {**_inlined(defs[name], defs), **rest}
 
 
 def shape_mistakes(kind: str, document: Document) -> list[Mistake]:
     """What is wrong with the shape of a file."""
-    found: list[Mistake] = []
-    for problem in _validator(kind).iter_errors(document.value):
+    return list(islice(complaints(document, _validator(kind), document.value), MOST))
+
+
+def complaints(
+    document: Document, validator: Any, value: Json, under: Path = (), step: str | None = None
+) -> Iterator[Mistake]:
+    """What is wrong with one part of a file. `under`: where it stands; `step`: the name of the step that it is."""
+    for problem in validator.iter_errors(value):
         for one in _flat(problem):
-            found.extend(_told(document, one))
-            if len(found) >= MOST:
-                return found
-    return found
+            yield from _told(document, one, under, step)
 
 
 def _flat(problem: ValidationError) -> Iterator[ValidationError]:
@@ -75,7 +91,7 @@ def _flat(problem: ValidationError) -> Iterator[ValidationError]:
     forms: Any = problem.validator_value
     scores = [sum(name in problem.instance for name in form.get("required", ())) for form in forms]
     best = max(scores)
-    if best == 0:
+    if best == 0 or not problem.context:  # none of them, or several
         yield problem
         return
     meant = scores.index(best)
@@ -84,9 +100,10 @@ def _flat(problem: ValidationError) -> Iterator[ValidationError]:
             yield from _flat(one)
 
 
-def _told(document: Document, problem: ValidationError) -> Iterator[Mistake]:
+def _told(document: Document, problem: ValidationError, under: Path, step: str | None) -> Iterator[Mistake]:
     path: Path = tuple(problem.absolute_path)
     where = dotted(path)
+    whole = "the file" if step is None else "it"
     says: Any = problem.validator_value
     key, given = str(problem.validator), problem.instance
     schema: Mapping[str, Any] = problem.schema if isinstance(problem.schema, Mapping) else {}
@@ -94,7 +111,8 @@ def _told(document: Document, problem: ValidationError) -> Iterator[Mistake]:
     shown = "what is there" if {"auth", "base_url"} & set(path) else short(given)  # these may hold a secret
 
     def mistake(what: str, hint: str, at: Path = path) -> Mistake:
-        return Mistake(document.file, document.line(*at), what, hint)
+        told = what if step is None else f"step {step}: {what}"
+        return Mistake(document.file, document.line(*under, *at), told, hint)
 
     if "propertyNames" in problem.absolute_schema_path:
         yield mistake(f"{short(given)} in {where} is not {schema.get('title', 'a name')}", hint, (*path, str(given)))
@@ -109,14 +127,23 @@ def _told(document: Document, problem: ValidationError) -> Iterator[Mistake]:
         # jsonschema complains once a name; tell each name once
         name = next((n for n in missing if problem.message.startswith(repr(n))), missing[0] if missing else "")
         about = schema.get("properties", {}).get(name, {})
-        place = f"{where} " if where else "the file "
+        place = f"{where or whole} "
         yield mistake(f"{place}has no {name!r}", f"add it: {_wish(name, about)}")
     elif key == "oneOf":
         names = [form.get("required", ["?"])[0] for form in says]
-        yield mistake(f"{where} must have one of {', '.join(dict.fromkeys(names))}", hint or "see the published schema")
+        there = [name for name in dict.fromkeys(names) if isinstance(given, Mapping) and name in given]
+        if len(there) > 1:
+            yield mistake(f"{where or whole} has {' and '.join(there)}", "keep one of them")
+        else:
+            each = ", ".join(dict.fromkeys(names))
+            yield mistake(f"{where or whole} must have one of {each}", hint or "see the published schema")
+    elif key == "dependentRequired" and isinstance(given, Mapping):
+        for name, others in says.items():
+            if name in given and (missing := [other for other in others if other not in given]):
+                yield mistake(f"{where or whole} has {name}, but no {', '.join(missing)}", "", (*path, name))
     elif key == "type":
         yield mistake(
-            f"{where or 'the file'} must be {_kind(says, schema)}, not {_what_is(given, shown)}",
+            f"{where or whole} must be {_kind(says, schema)}, not {_what_is(given, shown)}",
             _type_hint(where, says, given, hint),
         )
     elif key == "enum":
@@ -131,7 +158,7 @@ def _told(document: Document, problem: ValidationError) -> Iterator[Mistake]:
         what = "must not be empty" if says == r"\S" else f"must be {title}, not {shown}"
         yield mistake(f"{where} {what}", hint)
     else:
-        yield mistake(f"{where or 'the file'} {_limit(key, says)}", hint)
+        yield mistake(f"{where or whole} {_limit(key, says)}", hint)
 
 
 _NAME_ONLY = (
@@ -147,6 +174,7 @@ def _limit(key: str, says: Any) -> str:
         "maxLength": f"must have at most {says} characters",
         "minItems": f"must have at least {says} item{'' if says == 1 else 's'}",
         "minProperties": f"must have at least {says} key{'' if says == 1 else 's'}",
+        "maxProperties": f"must have at most {says} key{'' if says == 1 else 's'}",
         "uniqueItems": "names something twice",
     }
     return words.get(key, f"breaks the schema's {key!r}")
@@ -234,6 +262,12 @@ def schema_problems(schema: JsonObject) -> Iterator[tuple[Path, str]]:
     except SchemaError as problem:
         yield tuple(problem.absolute_path), f"is no JSON Schema: {_schema_words(problem)}"
     yield from _references(schema, ())
+
+
+def fits(schema: JsonObject, value: Json) -> str | None:
+    """Why a value does not fit a schema, in words; None if it does."""
+    problem = next(iter(_Strict(dict(schema)).iter_errors(value)), None)
+    return None if problem is None else str(problem.message)[:120]
 
 
 def _schema_words(problem: SchemaError) -> str:

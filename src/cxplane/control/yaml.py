@@ -72,13 +72,13 @@ def parse(file: str, text: str, mistakes: list[Mistake], *, first_line: int = 1)
     return Document(file, value, builder.lines)
 
 
-def front_matter(file: str, text: str, mistakes: list[Mistake]) -> Document | None:
-    """The YAML between the `---` lines at the head of a Markdown file, and what follows as `body`."""
+def front_matter(file: str, text: str, mistakes: list[Mistake], called: str = "contract") -> Document | None:
+    """The YAML between the `---` lines at the head of a Markdown file, and what follows as `body`. `called`: for complaints."""
     lines = text.split("\n")
     ends = next((n for n, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), None)
     if lines[0].rstrip() != "---" or ends is None:
-        what = "the contract is missing" if lines[0].rstrip() != "---" else "the contract has no end"
-        mistakes.append(Mistake(file, 1, what, "begin the file with a YAML contract between two lines of ---"))
+        what = f"the {called} is missing" if lines[0].rstrip() != "---" else f"the {called} has no end"
+        mistakes.append(Mistake(file, 1, what, f"begin the file with a YAML {called} between two lines of ---"))
         return None
     found = parse(file, "\n".join(lines[1:ends]), mistakes, first_line=2)
     if found is None:

@@ -58,7 +58,11 @@ def _people(rulebook: Rulebook, request: ActionRequest, situation: Situation, ac
     caller = caller_of(rulebook, request)
     if caller is None:
         yield _no("caller", f"this release knows no {request.caller.kind} of this name; add it to people/ or agents/")
-    elif caller.data is not None and (beyond := sorted(action.data - caller.data)):
+    if caller is not None and caller.actions is not None and action.id not in caller.actions:
+        yield _no(
+            "scope", f"the charter of {caller.name} does not allow {action.id}; {caller.file} says what it allows"
+        )
+    if caller is not None and caller.data is not None and (beyond := sorted(action.data - caller.data)):
         yield _no(
             "scope",
             f"{action.id} touches the data classes {', '.join(beyond)}, which are outside the data scope of {caller.name}",

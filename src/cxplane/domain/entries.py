@@ -14,7 +14,7 @@ customer.assurance      customer id   level method until
 customer.consent        customer id   purpose granted channel data source
 conversation.opened     conversation  customer channel
 fact.recorded           conversation  name                               private: value
-release.made            release hash  hash note gates
+release.made            release hash  hash note gates requested
 release.live            release hash  hash previous
 key.created             key id        id caller hash expires_at
 key.revoked             key id        id
@@ -432,10 +432,13 @@ def fact_recorded(conversation: str, *, name: str, value: Any, at: datetime, act
     return NewEntry("fact.recorded", conversation, at, actor, {"name": name}, {"value": value})
 
 
-def release_made(hash: str, *, note: str, gates: Mapping[str, str], at: datetime, actor: str) -> NewEntry:
-    return NewEntry(
-        "release.made", hash, at, actor, _lean({"hash": hash, "note": note, "gates": dict(gates)}), release=hash
-    )
+def release_made(
+    hash: str, *, note: str, gates: Mapping[str, str], at: datetime, actor: str, requested: datetime | None = None
+) -> NewEntry:
+    """`requested`: when the change was asked for, or written."""
+    asked = requested.isoformat() if requested else None
+    body = _lean({"hash": hash, "note": note, "gates": dict(gates), "requested": asked})
+    return NewEntry("release.made", hash, at, actor, body, release=hash)
 
 
 def release_live(hash: str, *, previous: str | None, at: datetime, actor: str) -> NewEntry:

@@ -35,7 +35,7 @@ class RunStatus(StrEnum):
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a token waits for. Times are ISO 8601 in UTC."""
 
-    kind: str  # call | undo | time | signal | task | run | retry | person (stuck until one acts)
+    kind: str  # call | undo | time | signal | task | run | retry | fork | person (stuck until one acts)
     request: str | None = None  # call, undo: the request whose outcome is awaited
     due: str | None = None  # time, retry: when it is over; signal, task: when it is too late
     task: str | None = None
@@ -44,8 +44,12 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     remind: str | None = None  # task: when somebody is reminded
     escalate: str | None = None  # task: when it goes to another team
     since: str | None = None
-    attempt: int = 1  # call: the how-manieth request of this visit
+    attempt: int = 1  # call, undo: the how-manieth request of this visit
     error: str | None = None  # person: the name of what went wrong
+    caller: str | None = None  # call: the person who does it
+    given: Mapping[str, Any] | None = None  # call: the input that a person gave
+    undo: tuple[str, ...] = ()  # undo: requests that are still to be taken back, the present one first
+    then: str | None = None  # undo: what follows: next | catch | failed | cancelled
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,6 +65,7 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
     heard: tuple[JsonObject, ...] = ()  # signals that came while it listens
     parent: int | None = None  # the token that waits at the fork
     branch: str | None = None
+    lost: bool = False  # its call is still awaited, and leads nowhere any more
 
 
 class Did(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,9 +90,8 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     visits: Mapping[str, int] = {}
     next_token: int = 1
     error: Mapping[str, Any] | None = None  # {"name", "text", "step"}: why it is stuck or failed
-    undoing: tuple[str, ...] = ()  # requests still to be undone, last first (compensation, cancel)
-    after: str | None = None  # what follows the undoing: "cancelled", "failed", or "" to go on
-    held_status: str | None = None  # the status before it was suspended
+    ending: str | None = None  # failed | cancelled: how it ends when nothing is awaited any more
+    compensate: bool = True  # whether what was done is taken back before it ends so
 
 
 _encode, _decode = msgspec.to_builtins, msgspec.convert
@@ -140,6 +144,13 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Unasked:
+    """A request that the run waits for never came on record: the worker that was to ask it died. It is asked again."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """A time of this token's wait has come. `what`: due | remind | escalate."""
 
@@ -187,7 +198,7 @@ class Told:
     comment: str = field(default="", repr=False)
 
 
-Event = Started | Settled | Due | Heard | Answered | ChildEnded | Told
+Event = Started | Settled | Unasked | Due | Heard | Answered | ChildEnded | Told
 
 
 # what a run wants done ------------------------------------------------------------------------------
@@ -245,7 +256,7 @@ class OpenTask:
 
 @dataclass(frozen=True, slots=True)
 class MoveTask:
-    """`how`: reminded | escalated (to `team`) | closed (nobody needs to answer any more)."""
+    """`how`: reminded | escalated (to `team`) | defaulted | closed (nobody needs to answer any more)."""
 
     task: str
     how: str

@@ -20,28 +20,34 @@ from cxplane.domain.errors import CxplaneError
 from cxplane.domain.outcome import Status
 from cxplane.loop.approvals import Approvals
 from cxplane.loop.gate import GRACE, Gate
+from cxplane.loop.legs import LEG, Legs
 from cxplane.ports.work import Job, Work
 
 log = logging.getLogger("cxplane.background")
 
 EVERY_S = 1.0
+CONCURRENCY = 256  # jobs at once; most of them wait for a system
 LEASE = timedelta(seconds=60)  # for one look into what is not known; a second look at the same time does no harm
 RESOLVE = "resolve_outcome"
 EXPIRE = "expire_approval"
 
 
 class Background:
-    def __init__(self, gate: Gate, approvals: Approvals, work: Work | None) -> None:
-        self._gate, self._approvals, self._work = gate, approvals, work
+    def __init__(self, gate: Gate, approvals: Approvals, legs: Legs, work: Work, *, works: bool) -> None:
+        self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._always("releases", self._gate.releases.follow))]
-        if self._work is not None:
-            self._tasks.append(asyncio.create_task(self._always("due", self._sweep)))
-            handlers = {RESOLVE: self._resolve, EXPIRE: self._expire}
-            work = self._work
-            self._tasks.append(asyncio.create_task(self._always("work", lambda: work.run(handlers))))
+        if self._works:
+            handlers = {RESOLVE: self._resolve, EXPIRE: self._expire, LEG: self._legs.work}
+            for name, step in (
+                ("due", self._sweep),
+                ("pulse", self._legs.pulse.beat),
+                ("times", self._legs.watch_times),
+                ("work", lambda: self._work.run(handlers, concurrency=CONCURRENCY)),
+            ):
+                self._tasks.append(asyncio.create_task(self._always(name, step)))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -66,7 +72,6 @@ class Background:
             await asyncio.sleep(EVERY_S)
 
     async def _sweep(self) -> None:
-        assert self._work is not None
         clock, store = self._gate.clock, self._gate.store
         now = clock.now()
         for tenant, intent in await store.take_due_intents(now, lease_until=now + LEASE):
@@ -75,6 +80,7 @@ class Background:
         for tenant, approval in await store.due_approvals(clock.business_now()):
             if tenant == self._gate.tenant:
                 await self._work.enqueue(approval.id, EXPIRE, {"approval": approval.id})
+        await self._legs.revive()
         for name, value in (await store.stats()).items():
             self._gate.telemetry.gauge("store", value, {"what": name})
 

@@ -41,6 +41,7 @@ from cxplane.loop.live import Live, Releases
 from cxplane.loop.views import view_of_decision, view_of_record
 from cxplane.ports.clock import Clock
 from cxplane.ports.store import Store
+from cxplane.ports.systems import Connector
 from cxplane.ports.telemetry import Telemetry
 
 GRACE = timedelta(seconds=5)  # how long after its deadline an intent without an outcome is looked into
@@ -119,7 +120,9 @@ class Gate:
         if isinstance(decision, Allowed) and action is not None and not action.writes:
             return await self._shielded(self._read(live, decision, body_hash, before, expect, known))
         while True:
-            write, approval = self._write(live, decision, body_hash, before, expect, over_budget, known)
+            write, approval = self.write(
+                live, decision, body_hash=body_hash, before=before, expect=expect, over_budget=over_budget, known=known
+            )
             result = await self.store.append(write)
             match result:
                 case Appended():
@@ -136,22 +139,24 @@ class Gate:
                 case BudgetExhausted(budget=budget_id) if isinstance(decision, Allowed):
                     budget = next(b for b in live.release.repo.budgets if b.id == budget_id)
                     decision = exhausted(decision, budget, result)
-                case BudgetExhausted():
-                    raise AssertionError("only an allowed request reserves")
+                case _:
+                    raise AssertionError(f"such a write is not answered with {type(result).__name__}")
         if isinstance(decision, Allowed):
             return await self._shielded(self._carry_out(live, decision))
         return view_of_decision(decision, approval=approval)
 
-    def _write(
+    def write(
         self,
         live: Live,
         decision: Decision,
-        body_hash: str | None,
-        before: tuple[NewEntry, ...],
-        expect: tuple[str, str] | None,
-        over_budget: bool,
-        known: bool,
+        *,
+        body_hash: str | None = None,
+        before: tuple[NewEntry, ...] = (),
+        expect: tuple[str, str] | None = None,
+        over_budget: bool = False,
+        known: bool = False,
     ) -> tuple[Write, str | None]:
+        """What puts a decision on record, with all that it takes; and the approval that it opens."""
         request = decision.request
         action = live.rulebook.action(request.action)
         key = decision.key if isinstance(decision, (Allowed, Held)) else None
@@ -186,12 +191,17 @@ class Gate:
         )
         return write, approval
 
-    async def _carry_out(self, live: Live, allowed: Allowed) -> RequestView:
+    async def carry_out(self, live: Live, allowed: Allowed, systems: Connector | None = None) -> Outcome:
+        """Do what is allowed; its intent is on record. `systems`: those of the release, unless a leg guards them."""
         action = live.rulebook.action(allowed.request.action)
         assert action is not None
         with self.telemetry.span("act", {"action": action.id, "system": action.system}):
-            outcome = await carry_out(allowed, live.plans.plan(action), live.systems, self.clock)
+            outcome = await carry_out(allowed, live.plans.plan(action), systems or live.systems, self.clock)
         self.telemetry.count("outcomes_total", {"action": action.id, "status": outcome.status.value})
+        return outcome
+
+    async def _carry_out(self, live: Live, allowed: Allowed) -> RequestView:
+        outcome = await self.carry_out(live, allowed)
         await self.record_outcome(live, allowed, outcome, standing="running")
         return view_of_decision(allowed, outcome)
 
@@ -215,31 +225,28 @@ class Gate:
         known: bool,
     ) -> RequestView:
         """A read changes nothing, so request, decision and outcome share one commit."""
-        action = live.rulebook.action(allowed.request.action)
-        assert action is not None
-        with self.telemetry.span("act", {"action": action.id, "system": action.system}):
-            outcome = await carry_out(allowed, live.plans.plan(action), live.systems, self.clock)
-        entries = [*before]
-        if not known:
-            entries.append(request_entry(allowed.request, version=action.version, key=None, body_hash=body_hash))
-        entries.append(decision_entry(allowed, at=self.clock.now()))
-        told = Outcome(
-            outcome.request,
-            outcome.status,
-            outcome.at,
-            None,
-            outcome.confirmed_by,
-            outcome.error,
-            outcome.kind,
-            outcome.attempts,
-        )
-        entries.append(outcome_entry(told, release=live.release.hash))  # what was read stays in the system it came from
-        write = Write(self.tenant, tuple(entries), new_request=None if known else allowed.request.id, expect=expect)
+        outcome = await self.carry_out(live, allowed)
+        entries = (*before, *self.read_entries(live, allowed, outcome, body_hash=body_hash, known=known))
+        write = Write(self.tenant, entries, new_request=None if known else allowed.request.id, expect=expect)
         result = await self.store.append(write)
         view = view_of_decision(allowed, outcome)
         if isinstance(result, Appended):
             return view
         return await self._repeat_of(allowed.request.id, body_hash)
+
+    def read_entries(
+        self, live: Live, allowed: Allowed, outcome: Outcome, *, body_hash: str | None = None, known: bool = False
+    ) -> tuple[NewEntry, ...]:
+        """A read that was done: request, decision, outcome."""
+        action = live.rulebook.action(allowed.request.action)
+        entries = []
+        if not known:
+            version = action.version if action else 0
+            entries.append(request_entry(allowed.request, version=version, key=None, body_hash=body_hash))
+        entries.append(decision_entry(allowed, at=self.clock.now()))
+        told = replace(outcome, output=None)  # what was read stays in the system it came from
+        entries.append(outcome_entry(told, release=live.release.hash))
+        return tuple(entries)
 
     async def _previewed(self, live: Live, decision: Decision, body_hash: str | None) -> RequestView:
         action = live.rulebook.action(decision.request.action)

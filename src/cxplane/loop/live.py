@@ -11,9 +11,12 @@ from typing import Protocol
 
 from cxplane.act.plan import CallPlans
 from cxplane.decide.rulebook import Rulebook
+from cxplane.decide.shape import Contract
 from cxplane.domain.catalog import System
 from cxplane.domain.errors import ControlError, StoreError
 from cxplane.domain.release import Release
+from cxplane.journeys.program import Program
+from cxplane.journeys.starting import Starting
 from cxplane.ports.store import Store
 from cxplane.ports.systems import Connector
 
@@ -30,6 +33,11 @@ class Live:
     plans: CallPlans
     systems: Connector
     contracts: Mapping[str, str] = field(default_factory=dict)  # action -> hash of the contract that conformance tests
+    programs: Mapping[str, Program] = field(default_factory=dict)  # journey -> what a run goes by
+    inputs: Mapping[str, Contract] = field(default_factory=dict)  # journey -> what it is started with
+    starts: Mapping[str, tuple[Starting, ...]] = field(
+        default_factory=dict
+    )  # type of signal -> journeys that begin with it
 
     @property
     def release(self) -> Release:

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cxplane.act.undo import undo_request
 from cxplane.decide.rulebook import Rulebook
-from cxplane.domain.entries import grounds_from, outcome_entry, outcome_from, request_from
+from cxplane.domain.entries import outcome_entry
 from cxplane.domain.errors import CallerUnknown, Conflict, Forbidden, NotFound
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.record import Appended, Entry, RequestRow, Write
 from cxplane.domain.release import Release, ReleaseInfo
-from cxplane.domain.request import ActionRequest
+from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject, derived_id
-from cxplane.domain.views import ActionView, Ask, RequestView
+from cxplane.domain.views import ActionView, Ask, RequestView, RunView
 from cxplane.loop.access import must, sees_record
 from cxplane.loop.approvals import Approvals
 from cxplane.loop.background import Background
 from cxplane.loop.customers import Customers
 from cxplane.loop.gate import Gate
 from cxplane.loop.governance import Governance
+from cxplane.loop.legs import Legs
 from cxplane.loop.live import OpenRelease, Releases, Systems
+from cxplane.loop.runs import Journeys
+from cxplane.loop.taking_back import taking_back
+from cxplane.loop.triggers import Triggers
 from cxplane.ports.clock import Clock
 from cxplane.ports.identity import Identity
 from cxplane.ports.store import Store
@@ -46,7 +49,8 @@ class Plane:
         clock: Clock,
         telemetry: Telemetry,
         identity: Identity,
-        work: Work | None,
+        work: Work,
+        works: bool = True,
     ) -> None:
         self.tenant, self.store, self.clock, self.telemetry = tenant, store, clock, telemetry
         self.identity = identity
@@ -55,7 +59,9 @@ class Plane:
         self.desk = Approvals(self.gate)
         self.people = Customers(tenant, store, self.live, clock)
         self.governance = Governance(tenant, store, self.live)
-        self._background = Background(self.gate, self.desk, work)
+        self.triggers = Triggers(tenant, store, self.live, clock, work)
+        self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
+        self._background = Background(self.gate, self.desk, Legs(self.gate, self.triggers), work, works=works)
 
     # life ----------------------------------------------------------------------------------------
 
@@ -135,38 +141,9 @@ class Plane:
     async def undo(self, caller: Caller, id: str, *, reason: str = "") -> RequestView:
         """Take a done request back, by the action its catalog entry names: a request like any other."""
         entries = await self._entries_of(caller, id)
-        original = request_from(next(e for e in entries if e.kind == "request"))
-        done = [o for o in (outcome_from(e) for e in entries if e.kind == "outcome") if o.status is Status.DONE]
-        if not done:
-            raise Conflict(f"request {id} was not done, so there is nothing to undo", next="Look at its status.")
         live = self.live.need()
-        action = live.rulebook.action(original.action)
-        if action is None:
-            raise Conflict(f"the live release has no {original.action} any more", next="Undo it in the system by hand.")
-        decided = [e for e in entries if e.kind == "decision"][-1]
-        undo_input = undo_request(
-            live.plans.plan(action),
-            original,
-            done[-1].output or {},
-            key=decided.body.get("key"),
-            facts=grounds_from(decided).facts,
-        )
-        assert action.undo is not None and action.undo.call is not None
-        request = ActionRequest(
-            id=derived_id("req", self.tenant, "undo", id, caller.name),
-            tenant=self.tenant,
-            action=action.undo.call,
-            input=undo_input,
-            caller=caller,
-            at=self.clock.now(),
-            customer=original.customer,
-            conversation=original.conversation,
-            channel=original.channel,
-            purpose=original.purpose,
-            reason=reason,
-            undoes=id,
-            cause=id,
-        )
+        fresh = derived_id("req", self.tenant, "undo", id, caller.name)
+        request = taking_back(live, entries, caller, id=fresh, at=self.clock.now(), reason=reason)
         if await self.store.request(self.tenant, request.id):
             return await self.gate.stands(request.id, repeated=True)
         return await self.gate.settle(live, await self.gate.judged(live, request))
@@ -228,6 +205,56 @@ class Plane:
 
     async def releases(self, caller: Caller) -> Sequence[ReleaseInfo]:
         return await self.store.releases(self.tenant)
+
+    # journeys, runs, tasks, signals ------------------------------------------------------------------------
+
+    async def start_run(self, caller: Caller, journey: str, input: JsonObject, **about: Any) -> RunView:
+        return await self.journeys.start(caller, journey, input, **about)
+
+    async def runs(self, caller: Caller, **filters: Any) -> tuple[Sequence[RunRow], str | None]:
+        return await self.journeys.listed(caller, **filters)
+
+    async def run(self, caller: Caller, id: str) -> RunView:
+        return await self.journeys.show(caller, id)
+
+    async def timeline(self, caller: Caller, id: str) -> list[dict[str, Any]]:
+        return await self.journeys.timeline(caller, id)
+
+    async def run_svg(self, caller: Caller, id: str) -> str:
+        return await self.journeys.picture(caller, id)
+
+    async def journey_svg(self, caller: Caller, name: str) -> str:
+        return self.journeys.picture_of(name)
+
+    async def all_journeys(self, caller: Caller) -> list[JsonObject]:
+        return await self.journeys.all()
+
+    async def journey(self, caller: Caller, name: str) -> JsonObject:
+        return await self.journeys.one(name)
+
+    async def journey_serverless(self, caller: Caller, name: str) -> JsonObject:
+        return self.journeys.serverless(name)
+
+    async def steer(self, caller: Caller, id: str, what: str, **how: Any) -> RunView:
+        return await self.journeys.steer(caller, id, what, **how)
+
+    async def switch(self, caller: Caller, id: str, to: str, **how: Any) -> RunView:
+        return await self.journeys.switch(caller, id, to, **how)
+
+    async def migrate(self, caller: Caller, journey: str, **how: Any) -> JsonObject:
+        return await self.journeys.migrate(caller, journey, **how)
+
+    async def signal(self, caller: Caller, **signal: Any) -> JsonObject:
+        return await self.journeys.signal(caller, **signal)
+
+    async def tasks(self, caller: Caller, **filters: Any) -> tuple[Sequence[TaskRow], str | None]:
+        return await self.journeys.tasks(caller, **filters)
+
+    async def task(self, caller: Caller, id: str) -> TaskRow:
+        return await self.journeys.task(caller, id)
+
+    async def answer(self, caller: Caller, id: str, answer: JsonObject, *, comment: str = "") -> TaskRow:
+        return await self.journeys.answer(caller, id, answer, comment=comment)
 
     # people and customers ------------------------------------------------------------------------------
 

@@ -226,7 +226,7 @@ begin
         on conflict (tenant, id) do nothing;
     when 'task.moved' then
         update cxplane.task set
-            status = case when b ->> 'how' = 'closed' then 'closed' else status end,
+            status = case when b ->> 'how' in ('closed', 'defaulted') then b ->> 'how' else status end,
             team = case when b ->> 'how' = 'escalated' then coalesce(b ->> 'team', team) else team end,
             escalated = escalated or b ->> 'how' = 'escalated',
             reminded_at = case when b ->> 'how' = 'reminded' then e.at else reminded_at end

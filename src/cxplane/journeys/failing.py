@@ -1,0 +1,57 @@
+"""A step has failed."""
+
+from __future__ import annotations
+
+from cxplane.domain.journey import CHECKPOINT, Try
+from cxplane.domain.run import Token, Wait
+from cxplane.journeys import undoing
+from cxplane.journeys.errors import caught_by, stuck
+from cxplane.journeys.machine import Machine, change
+from cxplane.journeys.program import Node
+
+
+def fail(m: Machine, token: Token, name: str, text: str) -> None:
+    """`name`: see domain.journey.ERRORS, or the operator's own."""
+    node = m.program.node(token.at)
+    m.note(token.at, "failed", name, text)
+    error = {"name": name, "text": text, "step": token.at}
+    if (taker := caught_by(m, token, node, name, error)) is not None:
+        _catch(m, *taker, error)
+        return
+    how = m.program.journey.on_failure
+    if how == "hand_over" or name == CHECKPOINT:
+        stuck(m, token, name, text)
+        return
+    m.error = error
+    undoing.end(m, "failed", compensate=how == "compensate")
+
+
+def _catch(m: Machine, token: Token, node: Node, error: dict[str, str]) -> None:
+    step = node.step
+    assert isinstance(step, Try)
+    for other in list(m.below(token)):
+        m.let_go(other)
+    m.close_task(token)
+    tries = token.tries.get(step.name, 0)
+    loops = {name: at for name, at in token.loops.items() if not m.program.node(name).within(step.name)}
+    inner = {name: n for name, n in token.tries.items() if not m.program.node(name).within(step.name)}
+    caught = {name: e for name, e in token.caught.items() if not m.program.node(name).within(step.name)}
+    token = m.put(change(token, at=step.name, loops=loops, tries=inner, caught=caught, wait=None))
+    if step.retry is not None and tries < step.retry.times:
+        after = min(step.retry.longest, step.retry.delay * step.retry.backoff**tries)
+        m.put(
+            change(
+                token,
+                tries=inner | {step.name: tries + 1},
+                wait=Wait(kind="retry", due=m.iso(after), since=m.iso(), error=error["name"]),
+            )
+        )
+        m.note(step.name, "retried", error["name"])
+        return
+    left = {name: n for name, n in inner.items() if name != step.name}
+    token = m.put(change(token, tries=left, caught=caught | {step.name: error}))
+    if step.compensate:
+        inside = [d for d in m.did if m.program.node(d.step).within(step.name, "try")]
+        undoing.begin(m, token, inside, "catch")
+    else:
+        undoing.into_catch(m, token)

@@ -1,0 +1,267 @@
+"""The working copy of a run while it advances: its tokens, and how one goes from step to step.
+
+Nothing outside `advance` sees it: a frozen state goes in, a frozen state comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from cxplane.domain.errors import ExpressionError
+from cxplane.domain.journey import For, Fork, Step, Try
+from cxplane.domain.run import (
+    Advanced,
+    Did,
+    Effect,
+    MoveTask,
+    Run,
+    RunState,
+    RunStatus,
+    Token,
+    Wait,
+    Went,
+)
+from cxplane.domain.values import Json, derived_id
+from cxplane.journeys.program import Node, Program
+from cxplane.ports.expressions import Expression
+
+change = msgspec.structs.replace
+
+
+class StepError(Exception):
+    """An error of the journey itself: `name` is what a catch looks for."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name, self.text = name, text
+        super().__init__(text)
+
+
+class Machine:
+    def __init__(self, program: Program, run: Run, now: datetime) -> None:
+        state = run.state
+        self.program, self.run, self.now = program, run, now
+        self.status = state.status
+        self.tokens = {t.id: t for t in state.tokens}
+        self.vars, self.steps = dict(state.vars), dict(state.steps)
+        self.did = list(state.did)
+        self.passed = list(state.passed)
+        self.goals = dict(state.goals)
+        self.visits = dict(state.visits)
+        self.next_token = state.next_token
+        self.error = state.error
+        self.ending, self.compensate = state.ending, state.compensate
+        self.effects: list[Effect] = []
+        self.went: list[Went] = []
+        self._names: dict[str, Any] | None = None
+
+    # what goes out --------------------------------------------------------------------------------------
+
+    def advanced(self) -> Advanced:
+        state = RunState(
+            status=self.status,
+            tokens=tuple(self.tokens.values()),
+            vars=self.vars,
+            steps=self.steps,
+            did=tuple(self.did),
+            passed=tuple(self.passed),
+            goals=self.goals,
+            visits=self.visits,
+            next_token=self.next_token,
+            error=self.error,
+            ending=self.ending,
+            compensate=self.compensate,
+        )
+        return Advanced(state, tuple(self.effects), tuple(self.went))
+
+    def settle_status(self) -> None:
+        """From where the tokens stand. A suspended run stays so."""
+        if self.status.final or self.status is RunStatus.SUSPENDED:
+            return
+        if any(t.wait is not None and t.wait.kind == "person" for t in self.tokens.values()):
+            self.status = RunStatus.STUCK
+            return
+        self.error = None if self.ending is None else self.error
+        self.status = RunStatus.CANCELLING if self.ending is not None else RunStatus.WAITING
+
+    # ids and times --------------------------------------------------------------------------------------
+
+    def id(self, prefix: str, *parts: object) -> str:
+        """The same on every try: what is done twice with it is done once."""
+        return derived_id(prefix, self.run.tenant, self.run.id, *(str(p) for p in parts))
+
+    def iso(self, after: timedelta | None = None) -> str:
+        return (self.now if after is None else self.now + after).astimezone(UTC).isoformat()
+
+    # expressions ----------------------------------------------------------------------------------------
+
+    def names(self, token: Token | None, **more: Any) -> dict[str, Any]:
+        if self._names is None:
+            self._names = {
+                "input": self.run.input,
+                "steps": self.steps,
+                "vars": self.vars,
+                "customer": self.run.customer,
+                "now": self.now,
+                "run": {
+                    "id": self.run.id,
+                    "journey": self.run.journey,
+                    "customer": self.run.customer,
+                    "conversation": self.run.conversation,
+                    "started_at": self.run.started_at,
+                },
+            }
+        if token is None or not (token.loops or token.caught or more):
+            return self._names
+        found = self._names | more
+        for name, (index, items) in token.loops.items():
+            step = self.program.node(name).step
+            if isinstance(step, For):
+                found[step.each] = items[index]
+        for error in token.caught.values():  # the innermost came last
+            found["error"] = error
+        return found
+
+    def value(self, token: Token | None, expression: Expression, **more: Any) -> Json:
+        """Raises ExpressionError."""
+        return expression.value(self.names(token, **more))
+
+    def values(self, token: Token, node: Node, what: str) -> dict[str, Json]:
+        names = self.names(token)
+        return {name: text.value(names) for name, text in node.maps[what].items()}
+
+    def truth(self, token: Token, expression: Expression, **more: Any) -> bool:
+        found = self.value(token, expression, **more)
+        if not isinstance(found, bool):
+            raise ExpressionError(expression.text, "neither true nor false")
+        return found
+
+    def text(self, token: Token, node: Node, what: str) -> str:
+        if what not in node.cel:
+            return ""
+        found = self.value(token, node.cel[what])
+        if not isinstance(found, str):
+            raise ExpressionError(node.cel[what].text, "no text")
+        return found
+
+    # tokens ---------------------------------------------------------------------------------------------
+
+    def put(self, token: Token) -> Token:
+        self.tokens[token.id] = token
+        return token
+
+    def fresh(self, at: str, **fields: Any) -> Token:
+        token = Token(id=self.next_token, at=at, **fields)
+        self.next_token += 1
+        return self.put(token)
+
+    def wait(self, token: Token, wait: Wait) -> None:
+        self.put(change(token, wait=wait))
+        self.note(token.at, "waits")
+
+    def note(self, step: str, how: str, error: str | None = None, text: str = "") -> None:
+        self.went.append(Went(step, how, error, text))
+
+    def runnable(self) -> Token | None:
+        return next((t for t in self.tokens.values() if t.wait is None and t.at), None)
+
+    def below(self, token: Token) -> Iterator[Token]:
+        """The tokens in the branches of the fork where this one waits, and in theirs."""
+        for other in list(self.tokens.values()):
+            if other.parent == token.id and not other.lost:
+                yield other
+                yield from self.below(other)
+
+    def let_go(self, token: Token) -> None:
+        """It leads nowhere any more. A call whose outcome is open is still awaited, so that it can be taken back."""
+        self.close_task(token)
+        if token.wait is not None and token.wait.kind == "call":
+            self.put(change(token, lost=True, parent=None))
+        else:
+            self.tokens.pop(token.id, None)
+
+    def close_task(self, token: Token, how: str = "closed") -> None:
+        if token.wait is not None and token.wait.task is not None:
+            self.effects.append(MoveTask(token.wait.task, how))
+
+    def done(self, token: Token, request: str, action: str) -> None:
+        self.did.append(Did(token.at, request, action))
+
+    # going on -------------------------------------------------------------------------------------------
+
+    def goto(self, token: Token, step: Step) -> None:
+        self.put(change(token, at=step.name, wait=None))
+
+    def result(self, token: Token, value: Json) -> None:
+        """What a step has come to, for later ones; the token goes on."""
+        self.steps[token.at] = value
+        self.leave(token)
+
+    def leave(self, token: Token, how: str = "done") -> None:
+        """On to what follows the step where the token is."""
+        node = self.program.node(token.at)
+        self.note(node.name, how)
+        self._after(token, node, node.step.then)
+
+    def follow(self, token: Token, node: Node, then: str | None) -> None:
+        """Out of a `switch`, where its case says `then`."""
+        self.note(node.name, "done")
+        self._after(token, node, then if then is not None else node.step.then)
+
+    def _after(self, token: Token, node: Node, then: str | None) -> None:
+        if then == "end":
+            for other in list(self.tokens.values()):
+                if other.id != token.id:
+                    self.let_go(other)
+            self.tokens.pop(token.id, None)
+        elif then is not None:
+            self.goto(token, self.program.node(then).step)
+        elif node.index + 1 < len(node.list):
+            self.goto(token, node.list[node.index + 1])
+        else:
+            self._list_ends(token, node)
+
+    def _list_ends(self, token: Token, node: Node) -> None:
+        parent = node.parent
+        if parent is None:
+            self.tokens.pop(token.id, None)
+            return
+        step = parent.step
+        if isinstance(step, Fork):
+            self._branch_ends(token, step)
+            return
+        token = self.put(change(token, at=step.name, wait=None))
+        if isinstance(step, For):
+            index, items = token.loops[step.name]
+            self.iterate(token, parent, step, index + 1, items)
+            return
+        if isinstance(step, Try):
+            tries = {name: n for name, n in token.tries.items() if name != step.name}
+            caught = {name: e for name, e in token.caught.items() if name != step.name}
+            token = self.put(change(token, tries=tries, caught=caught))
+        self.leave(token)
+
+    def iterate(self, token: Token, node: Node, step: For, index: int, items: tuple[Json, ...]) -> None:
+        loops = {name: at for name, at in token.loops.items() if name != step.name}
+        if index < len(items):
+            token = self.put(change(token, loops=loops | {step.name: (index, items)}))
+            if "while" not in node.cel or self.truth(token, node.cel["while"]):
+                self.goto(token, step.steps[0])
+                return
+        token = self.put(change(token, loops=loops))
+        self.leave(token)
+
+    def _branch_ends(self, token: Token, step: Fork) -> None:
+        holder = self.tokens.get(token.parent or 0)
+        self.tokens.pop(token.id, None)
+        if holder is None:
+            return
+        if step.until == "any":
+            for other in list(self.below(holder)):
+                self.let_go(other)
+        elif any(True for _ in self.below(holder)):
+            return
+        self.leave(self.put(change(holder, wait=None)))

@@ -1,0 +1,98 @@
+"""Taking a run from one version of its journey to another: first looked at, then done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cxplane.domain.journey import Fork
+from cxplane.domain.run import RunState, Token
+from cxplane.journeys.machine import Machine, change
+from cxplane.journeys.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What would happen to one run. `kind`: same | mapped | impossible."""
+
+    kind: str
+    at: tuple[str, ...]
+    to: tuple[str, ...] = ()
+    why: str = ""
+
+
+def preview(old: Program, new: Program, state: RunState, positions: Mapping[str, str]) -> Position:
+    """`positions`: old step -> new step, where names have changed."""
+    here = tuple(t.at for t in state.tokens)
+    if state.ending is not None:
+        return Position("impossible", here, why="it is being ended; that goes on as it began")
+    there = []
+    for token in state.tokens:
+        if why := _impossible(old, new, token, positions):
+            return Position("impossible", here, why=why)
+        there.append(positions.get(token.at, token.at))
+    for checkpoint in {c for cs in new.guards.values() for c in cs} - set(state.passed):
+        if why := _behind(old, new, state, checkpoint, positions):
+            return Position("impossible", here, tuple(there), why)
+    kind = "same" if tuple(there) == here else "mapped"
+    return Position(kind, here, tuple(there))
+
+
+def _impossible(old: Program, new: Program, token: Token, positions: Mapping[str, str]) -> str:
+    if not token.at:
+        return "it is being taken back; that goes on as it began"
+    to = positions.get(token.at, token.at)
+    node = new.nodes.get(to)
+    if node is None:
+        return f"the new version has no step {to!r}; say which one takes its place with --map {token.at}=STEP"
+    before = old.nodes.get(token.at)
+    if before is not None and token.wait is not None and before.step.kind != node.step.kind:
+        return f"{to} is {node.step.kind!r} now and was {before.step.kind!r}; what it waits for would not be understood"
+    forks_old = [a.name for a in before.above() if isinstance(a.step, Fork)] if before else []
+    forks_new = [a.name for a in node.above() if isinstance(a.step, Fork)]
+    if [positions.get(f, f) for f in forks_old] != forks_new:
+        return f"{to} stands in other branches now ({', '.join(forks_new) or 'none'})"
+    inside = {a.name for a in node.above()}
+    for name in (*token.loops, *token.caught):
+        if positions.get(name, name) not in inside:
+            return f"it is inside {name}, which does not hold {to} any more"
+    return ""
+
+
+def _behind(old: Program, new: Program, state: RunState, checkpoint: str, positions: Mapping[str, str]) -> str:
+    """A checkpoint that is needed and lies behind: it would be stuck there for ever."""
+    order = {name: n for n, name in enumerate(new.nodes)}
+    guarded = {action for action, needed in new.guards.items() if checkpoint in needed}
+    for token in state.tokens:
+        at = order.get(positions.get(token.at, token.at), 0)
+        ahead = [
+            name for name, n in order.items() if n >= at and getattr(new.nodes[name].step, "action", None) in guarded
+        ]
+        if ahead and order[checkpoint] < at:
+            return f"it has not passed the checkpoint {checkpoint}, which stands before where it is, and {ahead[0]} needs it"
+    return ""
+
+
+def moved(m: Machine, positions: Mapping[str, str]) -> None:
+    """On the new program. ValueError where a token has no place there."""
+
+    def to(name: str) -> str:
+        return positions.get(name, name)
+
+    for token in list(m.tokens.values()):
+        if token.at and to(token.at) not in m.program.nodes:
+            raise ValueError(f"the new version has no step {to(token.at)!r}")
+        m.put(
+            change(
+                token,
+                at=to(token.at) if token.at else "",
+                loops={to(n): v for n, v in token.loops.items()},
+                tries={to(n): v for n, v in token.tries.items()},
+                caught={to(n): v for n, v in token.caught.items()},
+            )
+        )
+        m.note(to(token.at), "migrated")
+    m.steps = {to(n): v for n, v in m.steps.items()}
+    m.visits = {to(n): v for n, v in m.visits.items()}
+    m.passed = [to(n) for n in m.passed]
+    m.did = [change(d, step=to(d.step)) for d in m.did]

@@ -1,0 +1,532 @@
+"""One leg of a run: from what came for it to the next wait, everything on record as it goes.
+
+    take over (fresh epoch) → mail → advance → judge → (outcome before + state + request + decision + intent, one commit)
+        → carry out → advance → … → rest
+
+What a leg appends is fenced by its epoch: a worker that lost the run can write nothing, and does nothing more. The outcome of
+one step and the intent of the next share a commit. A held or unknown request is no reason to stay: the run rests, and its mail
+wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from cxplane.act.carry_out import deadline
+from cxplane.act.resolve import next_look, resolve
+from cxplane.decide.judge import resume
+from cxplane.domain.decision import Allowed, Decision, Held, Refused
+from cxplane.domain.entries import (
+    decision_entry,
+    grounds_from,
+    outcome_entry,
+    outcome_from,
+    request_entry,
+    request_from,
+)
+from cxplane.domain.errors import Conflict, Malformed, NotFound
+from cxplane.domain.outcome import Outcome, Status
+from cxplane.domain.people import Caller
+from cxplane.domain.record import Appended, Entry, Fenced, Mail, NewEntry, RequestRow, TakenRun, Write
+from cxplane.domain.request import ActionRequest
+from cxplane.domain.run import (
+    Answered,
+    AskAction,
+    ChildEnded,
+    Due,
+    Effect,
+    Event,
+    Heard,
+    MoveTask,
+    OpenTask,
+    Run,
+    RunState,
+    RunStatus,
+    SendSignal,
+    Settled,
+    Started,
+    StartRun,
+    Told,
+    Unasked,
+    UndoRequest,
+    Went,
+    state_from,
+)
+from cxplane.journeys.advance import advance
+from cxplane.journeys.program import Program
+from cxplane.journeys.waits import due
+from cxplane.loop.gate import FIRST_LOOK, GRACE, Gate
+from cxplane.loop.live import Live
+from cxplane.loop.pulse import Pulse, WhileAwake
+from cxplane.loop.run_entries import advanced_entry, task_moved, task_opened
+from cxplane.loop.taking_back import taking_back
+from cxplane.loop.triggers import Triggers
+
+log = logging.getLogger("cxplane.journeys")
+
+CHANNEL = "journey"
+Asked = AskAction | UndoRequest
+
+
+class LostRun(Exception):
+    """Somebody else holds the run by now."""
+
+
+class Leg:
+    """Made for one delivery of one wake-up."""
+
+    def __init__(self, gate: Gate, triggers: Triggers, taken: TakenRun, program: Program, pulse: Pulse) -> None:
+        self._gate, self._triggers, self._pulse = gate, triggers, pulse
+        self._store, self._tenant = gate.store, gate.tenant
+        self._naps = pulse.naps()
+        self._program = program
+        self._release = taken.row.release
+        state = state_from(taken.state) if taken.state is not None else RunState()
+        self._run = Run(
+            id=taken.row.id,
+            tenant=gate.tenant,
+            journey=taken.row.journey,
+            release=taken.row.release,
+            started_at=taken.row.started_at,
+            input=taken.input,
+            customer=taken.row.customer,
+            conversation=taken.row.conversation,
+            state=state,
+        )
+        self._parent = taken.row.parent
+        self._before = state if taken.state is not None else None  # what timers and listens on record say
+        self._fence = taken.fence
+        self._broken_off = taken.state is not None and taken.row.status in (RunStatus.READY, RunStatus.STUCK)
+        self._mail: list[Mail] = list(taken.mail)
+        self._events: list[Event] = []
+        self._pending: list[NewEntry] = []  # for the next commit
+        self._expect: tuple[str, str] | None = None  # where the request that the pending outcome is about must stand
+        self._took: list[str] = []
+        self._went: list[Went] = []
+        self._why: list[str] = []
+        self._asks: list[Asked] = []
+        self._doing: dict[asyncio.Task[Outcome], Allowed] = {}
+        self._more = False
+        self._changed = False
+
+    async def work(self) -> None:
+        """To the next wait. LostRun if another worker has it by now; everything that can go wrong with the store."""
+        try:
+            if self._broken_off:
+                await self._pick_up()
+            while True:
+                if self._more:
+                    await self._take_again()
+                await self._read_mail()
+                await self._advance()
+                if self._asks:
+                    await self._begin()
+                    if self._events:
+                        continue
+                if self._doing:
+                    await self._one_ends()
+                    continue
+                if self._events:
+                    continue
+                if not await self._commit(rest=True):
+                    continue
+                return
+        finally:
+            for task in self._doing:
+                task.cancel()
+
+    # what came ------------------------------------------------------------------------------------------
+
+    async def _take_again(self) -> None:
+        self._more = False
+        taken = await self._store.runs.take(self._tenant, self._run.id)
+        if taken is None or taken.fence.epoch != self._fence.epoch + 1:
+            raise LostRun(self._run.id)
+        self._fence, self._naps = taken.fence, self._pulse.naps()
+        known = set(self._took)
+        self._mail += [m for m in taken.mail if m.ref not in known]
+
+    async def _read_mail(self) -> None:
+        mail, self._mail = self._mail, []
+        for one in mail:
+            self._took.append(one.ref)
+            self._changed = True
+            self._events += await self._events_of(one)
+
+    async def _events_of(self, mail: Mail) -> list[Event]:
+        body, private = mail.body, mail.private or {}
+        match body["kind"]:
+            case "started":
+                return [Started()]
+            case "signal":
+                data = private.get("data")
+                return [
+                    Heard(
+                        body["type"],
+                        body["key"],
+                        data if isinstance(data, Mapping) else {"value": data},
+                        source=body["source"],
+                        id=body["id"],
+                        at=body.get("at", ""),
+                    )
+                ]
+            case "time":
+                return list(self._times())
+            case "request":
+                return list(await self._stands(body["request"]))
+            case "task":
+                return [
+                    Answered(
+                        body["task"],
+                        private.get("answer", {}),
+                        by=body["by"],
+                        at=body.get("at", ""),
+                        comment=private.get("comment", ""),
+                    )
+                ]
+            case "run":
+                return [ChildEnded(body["run"], body["status"], private)]
+            case "told":
+                return await self._told(body, private)
+            case kind:
+                log.warning("run %s: mail of an unknown kind %s", self._run.id, kind)
+                return []
+
+    def _times(self) -> list[Event]:
+        """What is due now; a time that came too early, or for a wait that has gone, is nothing."""
+        now = self._gate.clock.now()
+        return [Due(token, what) for token, what, at in due(self._run.state) if datetime.fromisoformat(at) <= now]
+
+    async def _stands(self, request: str) -> list[Event]:
+        """How a request stands that the run asked for, and whichever took its place."""
+        row = await self._store.request(self._tenant, request)
+        if row is None:
+            return []
+        told = settled_row(row, await self._store.stream(self._tenant, request))
+        found: list[Event] = [told]
+        if told.replaced_by is not None:
+            found += await self._stands(told.replaced_by)
+        return found
+
+    async def _told(self, body: Mapping[str, Any], private: Mapping[str, Any]) -> list[Event]:
+        if body["what"] == "migrate":
+            live = await self._gate.releases.at(body["release"])
+            program = live.programs.get(self._run.journey)
+            if program is None:
+                log.warning("run %s: the release to migrate to has no journey %s", self._run.id, self._run.journey)
+                return []
+            self._program, self._release = program, body["release"]
+        return [
+            Told(
+                body["what"],
+                by=body["by"],
+                step=body.get("step"),
+                positions=body.get("positions", {}),
+                compensate=body.get("compensate", True),
+                comment=private.get("comment", ""),
+            )
+        ]
+
+    async def _pick_up(self) -> None:
+        """An earlier holder ended in the middle: what it asked for is asked again, or found out."""
+        for token in self._run.state.tokens:
+            request = token.wait.request if token.wait is not None else None
+            if request is None:
+                continue
+            row = await self._store.request(self._tenant, request)
+            if row is not None and row.status == Status.RUNNING:
+                await self._find_out(request)
+            if row is not None:
+                self._events += await self._stands(request)
+            else:
+                self._events.append(Unasked(request))
+        self._changed = True
+
+    async def _find_out(self, id: str) -> None:
+        """Between intent and outcome somebody died: look, or ask again with the same key. Never guess."""
+        gate = self._gate
+        entries = await self._store.stream(self._tenant, id)
+        decided = [e for e in entries if e.kind == "decision" and e.body["verdict"] == "allow"]
+        if not decided:
+            return
+        live = await gate.releases.at(decided[-1].release or "")
+        asked = request_from(next(e for e in entries if e.kind == "request"))
+        action = live.rulebook.action(asked.action)
+        if action is None:
+            return
+        allowed = resume(asked, grounds_from(decided[-1]), decided[-1].body.get("key"))
+        outcomes = [outcome_from(e) for e in entries if e.kind == "outcome"]
+        async with asyncio.timeout((deadline(action) + GRACE).total_seconds()):
+            outcome = await resolve(
+                allowed, live.plans.plan(action), self._systems(live), gate.clock, looks=len(outcomes)
+            )
+        at = gate.clock.now() + next_look(len(outcomes)) if outcome.status is Status.UNKNOWN else None
+        entry = outcome_entry(outcome, release=live.release.hash, due=at)
+        self._heard(
+            await self._store.append(Write(self._tenant, (entry,), fence=self._fence, expect=(id, Status.RUNNING)))
+        )
+
+    # going on -------------------------------------------------------------------------------------------
+
+    async def _advance(self) -> None:
+        events, self._events = self._events, []
+        for event in events:
+            before = self._run.state
+            try:
+                step = advance(self._program, self._run, event, self._gate.clock.now())
+            except ValueError as problem:  # a person told it something that cannot be
+                log.info("run %s: %s", self._run.id, problem)
+                self._went.append(Went("", "told", "invalid", str(problem)))
+                self._changed = True
+                continue
+            self._why.append(_word(event))
+            self._run = replace(self._run, state=step.state)
+            self._went += step.went
+            self._changed = self._changed or step.state != before or bool(step.went)
+            for effect in step.effects:
+                await self._effect(effect)
+        waited = {t.wait.request for t in self._run.state.tokens if t.wait is not None}
+        self._asks = [a for a in self._asks if isinstance(a, UndoRequest) or a.request in waited]
+
+    async def _effect(self, effect: Effect) -> None:
+        now = self._gate.clock.now()
+        match effect:
+            case AskAction() | UndoRequest():
+                self._asks.append(effect)
+            case OpenTask():
+                self._pending.append(task_opened(self._run, effect, at=now, release=self._release))
+            case MoveTask():
+                self._pending.append(task_moved(self._run, effect, at=now, release=self._release))
+            case SendSignal():
+                await self._triggers.emit(self._run, effect)
+            case StartRun():
+                try:
+                    await self._triggers.start_child(self._run, effect)
+                except (Conflict, Malformed, NotFound) as problem:
+                    log.info("run %s: %s", self._run.id, problem)
+                    self._events.append(ChildEnded(effect.run, RunStatus.FAILED))
+
+    # asking ---------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """Judge what is asked for; put it on record with the state; begin what is allowed."""
+        asks, self._asks = self._asks, []
+        live = self._gate.releases.need()
+        for ask in asks:
+            known = await self._store.request(self._tenant, ask.request) if self._broken_off else None
+            if known is not None:  # an earlier holder asked it
+                self._events += await self._stands(ask.request)
+                continue
+            if isinstance(ask, UndoRequest) and self._expect is not None:
+                await self._commit(rest=False)  # what is to be taken back must be on record as done
+            try:
+                request = await self._request(live, ask)
+            except Conflict as problem:
+                self._events.append(Settled(ask.request, Status.FAILED, error=str(problem), kind="refused"))
+                continue
+            decision = await self._gate.judged(live, request)
+            match decision:
+                case Refused():
+                    self._note(live, decision)
+                    self._events.append(settled_by(decision))
+                case Allowed() if not self._writes(live, request):
+                    outcome = await self._gate.carry_out(live, decision, self._systems(live))
+                    self._pending += self._gate.read_entries(live, decision, outcome)
+                    self._events.append(settled_outcome(outcome))
+                case _:
+                    await self._put(live, decision)
+
+    def _writes(self, live: Live, request: ActionRequest) -> bool:
+        action = live.rulebook.action(request.action)
+        return action is None or action.writes
+
+    def _note(self, live: Live, refused: Refused) -> None:
+        action = live.rulebook.action(refused.request.action)
+        self._pending.append(request_entry(refused.request, version=action.version if action else 0, key=None))
+        self._pending.append(decision_entry(refused, at=self._gate.clock.now()))
+
+    async def _put(self, live: Live, decision: Decision) -> None:
+        """Everything that is pending, the state, and this decision in one commit; if that cannot be, one after the other."""
+        write, _ = self._gate.write(live, decision, before=tuple(self._entries(rest=False)), expect=self._expect)
+        result = await self._store.append(replace(write, fence=self._fence))
+        if isinstance(result, Appended):
+            self._committed(result)
+            self._follow(live, decision)
+            return
+        self._heard(result)
+        if self._expect is not None or self._pending or self._changed:
+            await self._commit(rest=False)
+        try:
+            view = await self._gate.settle(live, decision)
+        except Conflict as problem:
+            self._events.append(Settled(decision.request.id, Status.FAILED, error=str(problem), kind="refused"))
+            return
+        # the business key may have been taken by another request, which then answers for this one
+        stands = await self._stands(view.id)
+        if stands and isinstance(stands[0], Settled):
+            self._events.append(replace(stands[0], request=decision.request.id))
+
+    def _follow(self, live: Live, decision: Decision) -> None:
+        if isinstance(decision, Allowed):
+            task = asyncio.create_task(self._gate.carry_out(live, decision, self._systems(live)))
+            self._doing[task] = decision
+        elif isinstance(decision, Held):
+            self._events.append(Settled(decision.request.id, Status.HELD))
+
+    async def _one_ends(self) -> None:
+        done, _ = await asyncio.wait(self._doing, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            allowed = self._doing.pop(task)
+            outcome = task.result()
+            if self._expect is not None:  # one outcome a commit
+                await self._commit(rest=False)
+            due_at = self._gate.clock.now() + FIRST_LOOK if outcome.status is Status.UNKNOWN else None
+            self._pending.append(outcome_entry(outcome, release=allowed.grounds.release, due=due_at))
+            self._expect = (outcome.request, Status.RUNNING)
+            self._changed = True
+            self._events.append(settled_outcome(outcome))
+
+    async def _request(self, live: Live, ask: Asked) -> ActionRequest:
+        caller = self._caller(live, ask.caller if isinstance(ask, AskAction) else None)
+        now = self._gate.clock.now()
+        if isinstance(ask, UndoRequest):
+            entries = await self._store.stream(self._tenant, ask.undoes)
+            if not entries:
+                raise Conflict(f"no request {ask.undoes}", next="Undo it in the system by hand.")
+            return taking_back(live, entries, caller, id=ask.request, at=now, run=self._run.id)
+        return ActionRequest(
+            id=ask.request,
+            tenant=self._tenant,
+            action=ask.action,
+            input=ask.input,
+            caller=caller,
+            at=now,
+            customer=self._run.customer,
+            conversation=self._run.conversation,
+            channel=CHANNEL,
+            reason=ask.reason,
+            recorded=ask.recorded,
+            cause=self._run.id,
+            run=self._run.id,
+        )
+
+    def _caller(self, live: Live, name: str | None) -> Caller:
+        """The journey as the live release knows it, or the person who does the step."""
+        wanted = name or f"journey:{self._run.journey}"
+        found = live.release.repo.callers.get(wanted)
+        if found is not None:
+            return found
+        raise Conflict(
+            f"the live release knows no {wanted}",
+            next="Put it back into the control repo and release, or switch or cancel the run.",
+        )
+
+    def _systems(self, live: Live) -> Any:
+        return WhileAwake(live.systems, lambda: self._pulse.naps() == self._naps)
+
+    # on record ------------------------------------------------------------------------------------------
+
+    def _entries(self, *, rest: bool) -> list[NewEntry]:
+        advanced = advanced_entry(
+            self._program,
+            self._run,
+            before=self._before,
+            release=self._release,
+            at=self._gate.clock.now(),
+            events=self._why,
+            went=self._went,
+            took=self._took,
+            rest=rest,
+            parent=self._parent,
+        )
+        return [*self._pending, advanced]
+
+    async def _commit(self, *, rest: bool) -> bool:
+        """False if there is mail, so that it cannot rest."""
+        entries = tuple(self._entries(rest=rest))
+        result = await self._store.append(Write(self._tenant, entries, fence=self._fence, expect=self._expect))
+        if not isinstance(result, Appended):
+            self._heard(result)
+            # somebody else told the outcome first (a person settled it, another look found it out): theirs counts
+            self._pending = [e for e in self._pending if e.kind != "outcome"]
+            moved, self._expect = self._expect, None
+            assert moved is not None
+            self._events += await self._stands(moved[0])
+            return False
+        self._committed(result)
+        return not result.more
+
+    def _committed(self, result: Appended) -> None:
+        self._before = self._run.state
+        self._pending, self._expect = [], None
+        self._took, self._went, self._why = [], [], []
+        self._changed = False
+        self._more = self._more or result.more
+        if result.woke:
+            self._triggers.wake()
+
+    def _heard(self, result: object) -> None:
+        if isinstance(result, Fenced):
+            raise LostRun(self._run.id)
+
+    async def stick(self, why: str) -> None:
+        """Put on record that a leg cannot be done, so that a person sees it."""
+        state = self._run.state
+        told = {"name": "internal", "text": why, "step": ""}
+        self._run = replace(self._run, state=msgspec.structs.replace(state, status=RunStatus.STUCK, error=told))
+        self._pending, self._expect = [], None
+        self._went.append(Went("", "failed", "internal", why))
+        await self._commit(rest=True)
+
+
+# how a request stands, as an event ------------------------------------------------------------------------
+
+
+def settled_row(row: RequestRow, entries: Sequence[Entry]) -> Settled:
+    """From the record: what it says of a request that the run asked for."""
+    output, kind = None, None
+    reasons: tuple[str, ...] = ()
+    for entry in entries:
+        if entry.kind == "outcome":
+            outcome = outcome_from(entry)
+            output, kind = outcome.output, outcome.kind
+        elif entry.kind == "decision":
+            reasons = tuple(str(r["text"]) for r in entry.body.get("reasons", ()))
+    return Settled(
+        row.id, row.status, output=output, error=row.error, kind=kind, reasons=reasons, replaced_by=row.replaced_by
+    )
+
+
+def settled_outcome(outcome: Outcome) -> Settled:
+    return Settled(outcome.request, outcome.status, output=outcome.output, error=outcome.error, kind=outcome.kind)
+
+
+def settled_by(refused: Refused) -> Settled:
+    return Settled(refused.request.id, Status.REFUSED, reasons=tuple(r.text for r in refused.grounds.reasons))
+
+
+def _word(event: Event) -> str:
+    match event:
+        case Started():
+            return "started"
+        case Settled(status=status):
+            return f"request {status}"
+        case Unasked():
+            return "asked again"
+        case Due(what=what):
+            return f"time {what}"
+        case Heard(signal=signal):
+            return f"signal {signal}"
+        case Answered():
+            return "task answered"
+        case ChildEnded():
+            return "journey ended"
+        case Told(what=what):
+            return f"told {what}"

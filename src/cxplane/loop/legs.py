@@ -1,0 +1,88 @@
+"""Runs at work: wake-ups become legs, times that come become mail, and nobody is left lying.
+
+What a plane does for journeys in the background. Any number of planes do it at once: a run has one holder, known by its epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from cxplane.domain.errors import CxplaneError, StoreError, StoreUnavailable
+from cxplane.domain.run import RunStatus
+from cxplane.journeys.program import Program
+from cxplane.loop.gate import Gate
+from cxplane.loop.leg import Leg, LostRun
+from cxplane.loop.pulse import Pulse
+from cxplane.loop.triggers import Triggers
+from cxplane.ports.work import Job
+
+log = logging.getLogger("cxplane.journeys")
+
+LEG = "leg"  # the kind of a wake-up; the store puts it into the queue (see migrations/sql)
+TIMERS = 500  # times that become mail in one statement
+LONGEST_S = 1.0  # between two looks at the times
+SHORTEST_S = 0.02
+LEFT_LYING = timedelta(seconds=30)  # busy for so long without a job: nobody is at work there
+TRIES = 5  # of a leg that fails for a reason of ours, before a person is asked
+
+
+class Legs:
+    def __init__(self, gate: Gate, triggers: Triggers) -> None:
+        self._gate, self._triggers = gate, triggers
+        self.pulse = Pulse()
+
+    async def work(self, job: Job) -> None:
+        """One wake-up. It may come twice: the second finds nothing to do, or takes over."""
+        if job.payload["tenant"] != self._gate.tenant:
+            raise StoreError(f"this plane does not serve {job.payload['tenant']}")
+        taken = await self._gate.store.runs.take(self._gate.tenant, job.payload["run"])
+        if taken is None or RunStatus(taken.row.status).final:
+            return
+        program = await self._program(taken.row.release, taken.row.journey)
+        leg = Leg(self._gate, self._triggers, taken, program, self.pulse)
+        try:
+            with self._gate.telemetry.span("leg", {"journey": taken.row.journey}):
+                await leg.work()
+            self._gate.telemetry.count("legs_total", {"journey": taken.row.journey})
+        except LostRun:
+            log.info("run %s is in other hands by now", taken.row.id)
+        except StoreUnavailable:
+            raise
+        except Exception as problem:
+            if job.tries + 1 < TRIES:
+                raise
+            log.exception("run %s: a leg failed %d times and waits for a person", taken.row.id, TRIES)
+            why = str(problem) if isinstance(problem, CxplaneError) else type(problem).__name__
+            await self._stick(taken.row.id, program, why)
+
+    async def _program(self, release: str, journey: str) -> Program:
+        live = await self._gate.releases.at(release)
+        program = live.programs.get(journey)
+        if program is None:
+            raise StoreError(f"release {release[:12]} has no journey {journey}")
+        return program
+
+    async def _stick(self, id: str, program: Program, why: str) -> None:
+        taken = await self._gate.store.runs.take(self._gate.tenant, id)
+        if taken is not None:
+            await Leg(self._gate, self._triggers, taken, program, self.pulse).stick(why)
+
+    async def watch_times(self) -> None:
+        """Times that have come become mail. For ever."""
+        while True:
+            fired, next_due = await self._gate.store.runs.fire_timers(self._gate.clock.now(), limit=TIMERS)
+            if fired:
+                self._triggers.wake()
+            if fired == TIMERS:
+                continue
+            left = LONGEST_S if next_due is None else (next_due - self._gate.clock.now()).total_seconds()
+            await asyncio.sleep(min(LONGEST_S, max(SHORTEST_S, left)))
+
+    async def revive(self) -> None:
+        """Runs that nobody works on although they are marked so are woken again."""
+        n = await self._gate.store.runs.revive(self._gate.clock.now() - LEFT_LYING)
+        if n:
+            log.warning("%d runs were left lying and are woken again", n)
+            self._triggers.wake()

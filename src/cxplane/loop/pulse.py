@@ -1,0 +1,65 @@
+"""Whether this process has been awake all the time: one that slept past its lease may not act on what it took before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from cxplane.domain.catalog import Action
+from cxplane.domain.decision import Allowed
+from cxplane.domain.errors import FailureKind, SystemFailure
+from cxplane.domain.values import JsonObject
+from cxplane.ports.systems import Connector, Reply
+
+BEAT_S = 0.5
+LONGEST_S = 4.0  # below half of the shortest lease in use
+
+
+class Pulse:
+    """`naps` counts the times that the process was stopped (SIGSTOP, a suspended machine) for longer than `LONGEST_S`."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._naps = 0
+
+    async def beat(self) -> None:
+        """For ever."""
+        while True:
+            self.naps()
+            self._last = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+
+    def naps(self) -> int:
+        now = time.monotonic()
+        if now - self._last > LONGEST_S:
+            self._naps += 1
+            self._last = now
+        return self._naps
+
+
+class WhileAwake:
+    """The systems, for as long as whoever asks still holds what it took. After that nothing is sent any more."""
+
+    def __init__(self, systems: Connector, mine: Callable[[], bool]) -> None:
+        self._systems, self._mine = systems, mine
+
+    async def read(self, action: Action, input: JsonObject, *, timeout_s: float) -> Reply:
+        self._look(action)
+        return await self._systems.read(action, input, timeout_s=timeout_s)
+
+    async def write(self, action: Action, allowed: Allowed, *, timeout_s: float) -> Reply:
+        self._look(action)
+        return await self._systems.write(action, allowed, timeout_s=timeout_s)
+
+    async def preview(self, action: Action, input: JsonObject) -> JsonObject:
+        return await self._systems.preview(action, input)
+
+    async def aclose(self) -> None:
+        """They belong to the plane."""
+
+    def _look(self, action: Action) -> None:
+        if not self._mine():
+            raise SystemFailure(
+                action.system, "nothing: this worker was paused and was not asked to go on", kind=FailureKind.RETRY
+            )

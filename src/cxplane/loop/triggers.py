@@ -1,0 +1,224 @@
+"""What sets runs going: a caller, a signal, another run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from cxplane.domain.entries import run_started, signal_entry
+from cxplane.domain.errors import Conflict, ExpressionError, Malformed, NotFound
+from cxplane.domain.record import Appended, NewEntry, NewRun, RunTaken, SignalTaken, Write
+from cxplane.domain.run import Run, SendSignal, StartRun
+from cxplane.domain.values import Json, JsonObject, canonical, derived_id, digest
+from cxplane.journeys.program import Program
+from cxplane.loop.live import Live, Releases
+from cxplane.ports.clock import Clock
+from cxplane.ports.store import Store
+from cxplane.ports.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something that happened. `source` and `id` tell it apart from all others; `key` says whom it concerns."""
+
+    type: str
+    source: str
+    id: str
+    key: str
+    data: Json
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    id: str
+    repeated: bool
+    started: tuple[str, ...] = ()  # runs
+    reached: int = 0  # runs that listened for it
+
+
+class Triggers:
+    def __init__(self, tenant: str, store: Store, releases: Releases, clock: Clock, work: Work) -> None:
+        self._tenant, self._store, self._releases, self._clock, self._work = tenant, store, releases, clock, work
+
+    def wake(self) -> None:
+        """Tell the workers, after the commit. They would see it by themselves a little later."""
+        self._work.wake()
+
+    async def start(
+        self,
+        live: Live,
+        journey: str,
+        input: JsonObject,
+        *,
+        id: str,
+        by: str,
+        customer: str | None,
+        conversation: str | None = None,
+        cause: str | None = None,
+    ) -> tuple[str, bool]:
+        """(run, repeated). NotFound, Malformed (input), Conflict (another run of the same key is under way)."""
+        entry, new = self._started(
+            live, journey, input, id=id, by=by, customer=customer, conversation=conversation, cause=cause
+        )
+        result = await self._store.append(Write(self._tenant, (entry,), new_run=new))
+        if isinstance(result, RunTaken):
+            if result.run != id:
+                raise Conflict(
+                    f"a run of {journey} with the same key is under way: {result.run}",
+                    next=f"Look at run {result.run}; start another one when it has ended.",
+                )
+            return id, True
+        self._woke(result)
+        return id, False
+
+    def _woke(self, result: object) -> None:
+        if isinstance(result, Appended) and result.woke:
+            self.wake()
+
+    def _started(
+        self,
+        live: Live,
+        journey: str,
+        input: JsonObject,
+        *,
+        id: str,
+        by: str,
+        customer: str | None,
+        conversation: str | None = None,
+        parent: str | None = None,
+        cause: str | None = None,
+    ) -> tuple[NewEntry, NewRun]:
+        program = live.programs.get(journey)
+        if program is None:
+            known = ", ".join(sorted(live.programs)) or "none"
+            raise NotFound(f"the live release has no journey {journey!r}", next=f"Journeys: {known}.")
+        _fits(live, journey, input)
+        if program.journey.needs_customer and customer is None:
+            raise Malformed(f"{journey} is about a customer: name one", where="/customer")
+        key = key_of(program, input)
+        entry = run_started(
+            id,
+            journey=journey,
+            key=key,
+            customer=customer,
+            conversation=conversation,
+            input=input,
+            started_by=by,
+            at=self._clock.now(),
+            release=live.release.hash,
+            parent=parent,
+            cause=cause,
+        )
+        return entry, NewRun(id, journey, key)
+
+    async def accept(self, live: Live, signal: Signal, *, by: str, customer: str | None = None) -> Accepted:
+        """A signal: it starts what begins with it, reaches who listens, or waits for who will. The same one twice is one."""
+        id = derived_id("sig", self._tenant, signal.source, signal.id)
+        starts = list(self._starts(live, signal, id, by, customer))
+        entry = signal_entry(
+            id,
+            type=signal.type,
+            source=signal.source,
+            id=signal.id,
+            key=signal.key,
+            data=signal.data,
+            at=self._clock.now(),
+            actor=by,
+        )
+        if starts:
+            entry = replace(entry, body={**entry.body, "starts": [new.journey for _, new in starts]})
+        started: list[str] = []
+        # a run that is on record without its signal does no harm; a signal without its run would be lost
+        for begun, new in starts[1:]:
+            result = await self._store.append(Write(self._tenant, (begun,), new_run=new))
+            started += [new.id] if isinstance(result, Appended) else []
+            self._woke(result)
+        first = starts[0] if starts else None
+        entries = (entry, first[0]) if first else (entry,)
+        write = Write(self._tenant, entries, new_signal=id, new_run=first[1] if first else None)
+        result = await self._store.append(write)
+        if isinstance(result, RunTaken):  # its key is under way: the signal still reaches who listens
+            result = await self._store.append(Write(self._tenant, (entry,), new_signal=id))
+        elif isinstance(result, Appended) and first:
+            started.insert(0, first[1].id)
+        if isinstance(result, SignalTaken):
+            return Accepted(id, True)
+        self._woke(result)
+        reached = result.reached - (1 if first and first[1].id in started else 0) if isinstance(result, Appended) else 0
+        return Accepted(id, False, tuple(started), max(0, reached))
+
+    def _starts(
+        self, live: Live, signal: Signal, id: str, by: str, customer: str | None
+    ) -> Sequence[tuple[NewEntry, NewRun]]:
+        found = []
+        told = {
+            "type": signal.type,
+            "key": signal.key,
+            "data": signal.data,
+            "source": signal.source,
+            "id": signal.id,
+        }
+        for starting in live.starts.get(signal.type, ()):
+            try:
+                begins = starting.begins(told, self._clock.now())
+            except ExpressionError as problem:
+                raise Malformed(
+                    f"the signal starts {starting.journey}, but its data does not fit: {problem.why} in {problem.text!r}",
+                    where="/data",
+                    next="Send what the journey's `start` reads, or mend it in journey.yaml.",
+                ) from None
+            for begin in begins:
+                run = derived_id("run", self._tenant, starting.journey, id)
+                whom = begin.customer or customer
+                found.append(self._started(live, starting.journey, begin.input, id=run, by=by, customer=whom, cause=id))
+        return found
+
+    async def emit(self, run: Run, sent: SendSignal) -> None:
+        """A signal that a run sends. The same one again is nothing."""
+        signal = Signal(sent.signal, f"journey:{run.journey}", sent.id, sent.key, dict(sent.data), self._clock.now())
+        await self.accept(self._releases.need(), signal, by=f"journey:{run.journey}", customer=run.customer)
+
+    async def start_child(self, run: Run, wanted: StartRun) -> None:
+        """A journey that a run starts, on the release of that run. Conflict and Malformed become errors of the step."""
+        live = await self._releases.at(run.release)
+        entry, new = self._started(
+            live,
+            wanted.journey,
+            wanted.input,
+            id=wanted.run,
+            by=f"journey:{run.journey}",
+            customer=run.customer,
+            conversation=run.conversation,
+            parent=run.id if wanted.wait else None,
+            cause=run.id,
+        )
+        result = await self._store.append(Write(self._tenant, (entry,), new_run=new))
+        if isinstance(result, RunTaken) and result.run != wanted.run:
+            raise Conflict(
+                f"a run of {wanted.journey} with the same key is under way: {result.run}",
+                next="Wait for its end, then try the step again.",
+            )
+        self._woke(result)
+
+
+def key_of(program: Program, input: Mapping[str, Json]) -> str | None:
+    names = program.journey.key
+    if not names:
+        return None
+    values = [input.get(name) for name in names]
+    text = canonical(values).decode()
+    return text if len(text) <= 200 else digest(values)
+
+
+def _fits(live: Live, journey: str, input: JsonObject) -> None:
+    try:
+        digest(dict(input))
+    except ValueError as problem:
+        raise Malformed(f"the input is not plain JSON: {problem}", where="/input") from None
+    for reason in live.inputs[journey].wrong(input):
+        raise Malformed(f"{journey}: {reason.text}", where=f"/input{reason.where or ''}")
+
+
+__all__ = ["Accepted", "Signal", "Triggers", "key_of"]
