@@ -112,14 +112,31 @@ def _operation(method: str, path: str, told: Mapping[str, Any]) -> list[str]:
         lines += [f"Body{optional}: {_type(content['schema'])}.", ""]
         if "example" in content:
             lines += ["```json", json.dumps(content["example"], indent=2), "```", ""]
-    answers = []
+        for media, other in told["requestBody"]["content"].items():
+            if other is not content:
+                lines += [f"Or `{media}`: {_type(other['schema'])}.", ""]
+    answers: list[tuple[object, ...]] = []
+    examples: list[tuple[str, Any]] = []
     for status, answer in told["responses"].items():
         if "$ref" in answer:
             answers.append((status, f"[{answer['$ref'].rsplit('/', 1)[1]}](errors.md#http)"))
         else:
-            shape = next(iter(answer["content"].values()))["schema"]
-            answers.append((status, f"{answer['description']} {_type(shape)}"))
-    return [*lines, *rows(("status", "answer"), answers)]
+            media, content = next(iter(answer["content"].items()))
+            shape = _type(content["schema"]) if media == "application/json" else f"`{media}`"
+            answers.append((status, f"{answer['description']} {shape}"))
+            if "example" in content:
+                examples.append((status, content["example"]))
+    lines += rows(("status", "answer"), answers)
+    for status, example in examples:
+        lines += [
+            f"Example of an answer, {status}:",
+            "",
+            "```json",
+            json.dumps(example, indent=2, ensure_ascii=False),
+            "```",
+            "",
+        ]
+    return lines
 
 
 def _fields(schema: Mapping[str, Any]) -> list[str]:
@@ -144,7 +161,7 @@ def _type(schema: Mapping[str, Any], link: Callable[[str], str] = lambda n: f"[{
     if "enum" in schema:
         return " or ".join("null" if v is None else f"`{v}`" for v in schema["enum"])
     for either in ("anyOf", "oneOf"):
-        if either in schema:
+        if either in schema and "properties" not in schema:
             return " or ".join(dict.fromkeys(_type(s, link) for s in schema[either]))
     kind = schema.get("type", "anything")
     if isinstance(kind, list):
@@ -182,8 +199,21 @@ def control() -> str:
         "budget": "budgets/refunds-by-ai.yaml",
         "people": "people/people.yaml",
         "agent": "agents/helper.md",
+        "journey": "journeys/refund/journey.yaml",
+        "charter": "journeys/refund/charter.md",
     }
-    for kind in ("plane", "action", "table", "system", "people", "agent", "policy-tests", "budget"):
+    for kind in (
+        "plane",
+        "action",
+        "table",
+        "system",
+        "people",
+        "agent",
+        "journey",
+        "charter",
+        "policy-tests",
+        "budget",
+    ):
         schema = json.loads((ROOT / "schemas" / f"{kind}.schema.json").read_text(encoding="utf-8"))
         title = schema["title"].removeprefix("cxplane: ")
         lines += [f"## {title[0].upper()}{title[1:]}", "", schema.get("description", ""), ""]
@@ -194,7 +224,7 @@ def control() -> str:
             lines += [
                 f"Example, `{shown[kind]}`:",
                 "",
-                "```" + ("yaml" if kind != "agent" else "markdown"),
+                "```" + ("markdown" if kind in ("agent", "charter") else "yaml"),
                 text,
                 "```",
                 "",
@@ -220,6 +250,9 @@ def _keys(schema: Mapping[str, Any], kind: str) -> list[str]:
     lines = _key_table(schema, link)
     for name, part in schema.get("$defs", {}).items():
         lines += [f'<a id="{kind}-{name.replace("_", "-")}"></a>**{name.replace("_", " ")}**: {_meant(part, link)}', ""]
+        if name.startswith("step_") and "if" in part.get("properties", {}):  # said once, of every step
+            own = {key: field for key, field in part["properties"].items() if key not in ("summary", "if", "then")}
+            part = {**part, "properties": own}
         if part.get("properties"):
             lines += _key_table(part, link)
     return lines

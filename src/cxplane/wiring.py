@@ -40,6 +40,7 @@ class Settings:
     tenant: str | None = None  # CXPLANE_TENANT; None = the control repo's, else the only one in the store
     business_now: datetime | None = None  # CXPLANE_NOW; a fixed business time
     work: bool = True  # whether this process does background work
+    concurrency: int = 256  # pieces of background work at once; most of them wait for a system
     host: str = "127.0.0.1"
     port: int = 8080
     secrets: Path | None = None  # CXPLANE_SECRETS: a folder, one file a secret
@@ -222,6 +223,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
                 identity=who,
                 work=work,
                 works=settings.work,
+                concurrency=settings.concurrency,
             )
             await plane.start()
             try:

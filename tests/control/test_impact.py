@@ -8,7 +8,7 @@ from cxplane.adapters.cedar import CedarEngine
 from cxplane.control.impact import Impact, impact
 from cxplane.control.load import load
 from cxplane.domain.errors import NotFound
-from tests.control.world import BUDGET, FILES, ORDER, POLICIES, REFUND, SYSTEM, TESTS, changed
+from tests.control.world import BUDGET, CHARTER, FILES, JOURNEY, ORDER, POLICIES, REFUND, SYSTEM, TESTS, changed
 
 ENGINE = CedarEngine()
 
@@ -40,6 +40,7 @@ def test_a_read_reaches_what_rests_on_it_and_on_that() -> None:
             "confirm: {none: no}",
         )
     )
+    files = changed(CHARTER, "shop.refund_order]", "shop.refund_order, shop.take_back]", files)
     assert set(of("shop.take_back", files).actions) == {"shop.take_back", "shop.refund_order"}
     found = of("shop.get_order", files)
     assert set(found.actions) == {"shop.get_order", "shop.refund_order"}
@@ -51,10 +52,11 @@ def test_an_action_reaches_everything_that_governs_it() -> None:
     assert found.things == ("action shop.refund_order",)
     assert set(found.policies) == {"small-refund", "large-refund-asks", "no-more-than-paid"}
     assert set(found.budgets) == {"refunds-by-ai"}
-    assert set(found.callers) == {"agent:helper", "person:sam"}
+    assert set(found.callers) == {"agent:helper", "journey:refund", "person:sam"}
     assert set(found.systems) == {"shop"}
     assert set(found.teams) == {"service-team"}
-    assert len(found.tests) == 4
+    assert set(found.journeys) == {"refund"}
+    assert len(found.tests) == 5
 
 
 def test_a_policy_reaches_the_actions_that_it_covers() -> None:
@@ -76,8 +78,23 @@ def test_a_policy_reaches_the_actions_that_it_covers() -> None:
         ("supervisor", "policies", {"large-refund-asks"}),
         ("role supervisor", "budgets", {"refunds-by-ai"}),
         ("service-team", "budgets", {"refunds-by-ai"}),
-        ("people/people.yaml", "callers", {"person:sam", "system:crm-sync", "agent:helper"}),
-        (TESTS, "tests", {f"{TESTS}:{n}" for n in (3, 9, 15, 21, 27)}),
+        ("people/people.yaml", "callers", {"person:sam", "system:crm-sync", "agent:helper", "journey:refund"}),
+        (TESTS, "tests", {f"{TESTS}:{n}" for n in (3, 9, 15, 21, 27, 32)}),
+        (SYSTEM, "journeys", {"refund"}),
+        ("small-refund", "journeys", {"refund"}),
+        ("service-agent", "journeys", {"refund"}),
+        ("service-team", "journeys", {"refund"}),
+        (JOURNEY, "actions", {"shop.get_order", "shop.refund_order"}),
+        (CHARTER, "systems", {"shop"}),
+        (
+            "journey refund",
+            "policies",
+            {"orders-may-be-read", "small-refund", "large-refund-asks", "no-more-than-paid"},
+        ),
+        ("journey:refund", "systems", {"shop"}),
+        ("refund", "teams", {"service-team"}),
+        ("refund", "callers", {"journey:refund"}),
+        ("refund", "tests", {f"{TESTS}:32"}),
     ],
 )
 def test_each_kind_of_thing_has_its_reach(target: str, part: str, expected: set[str]) -> None:

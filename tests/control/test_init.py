@@ -20,7 +20,7 @@ async def test_the_first_control_repo_checks_and_its_tests_pass(tmp_path: Path) 
     report = await run_tests(build(tmp_path / "Acme Shop"), engine, expressions)
     assert report.passed, report.words()
     assert report.untested == ()
-    assert len(report.results) == 5
+    assert len(report.results) == 6
 
 
 def test_it_takes_the_name_of_its_folder(tmp_path: Path) -> None:

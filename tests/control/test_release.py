@@ -12,6 +12,7 @@ from cxplane.control.release import (
     build,
     contract_hash,
     go_live,
+    lead_time,
     make_release,
     not_conforming,
     release_named,
@@ -21,7 +22,7 @@ from cxplane.control.release import (
 from cxplane.domain.errors import Conflict, ControlError, NotFound
 from cxplane.domain.release import Release
 from cxplane.ports.store import Store
-from tests.control.world import FILES, PLANE, POLICIES, REFUND, changed, line_of
+from tests.control.world import CHARTER, FILES, PLANE, POLICIES, REFUND, changed, line_of
 
 ENGINE, EXPRESSIONS = CedarEngine(), CelExpressions()
 AT = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
@@ -62,6 +63,26 @@ async def test_a_release_goes_live_after_its_gates_and_is_on_record(store: Store
     assert info.gates == report.results
     assert [entry.kind for entry in await store.stream("shop", release.hash)] == ["release.made", "release.live"]
     assert build(await store.release_files("shop", release.hash) or {}) == release
+
+
+async def test_lead_time_is_counted_from_when_a_change_was_asked_for(store: Store) -> None:
+    release = version(0)
+    await conforms(store, release)
+    asked = AT - timedelta(hours=30)
+    await make_release(store, release, await gates(release, store), by=BY, at=AT, requested=asked)
+    assert await lead_time(store, "shop", release.hash) is None
+    await go_live(store, release, by=BY, at=AT + timedelta(hours=2))
+    assert await lead_time(store, "shop", release.hash) == timedelta(hours=32)
+    made, _ = await store.stream("shop", release.hash)
+    assert made.body["requested"] == asked.isoformat()
+    other = version(1)
+    await live(store, other)
+    assert await lead_time(store, "shop", other.hash) is None
+
+
+async def test_a_journey_without_a_charter_makes_no_release() -> None:
+    with pytest.raises(ControlError, match="the journey refund has no charter"):
+        build({path: text for path, text in FILES.items() if path != CHARTER})
 
 
 async def test_a_write_that_was_not_tested_cannot_go_live(store: Store) -> None:

@@ -17,6 +17,8 @@ BUDGET = "budgets/refunds-by-ai.yaml"
 PEOPLE = "people/people.yaml"
 AGENT = "agents/helper.md"
 PLANE = "plane.yaml"
+JOURNEY = "journeys/refund/journey.yaml"
+CHARTER = "journeys/refund/charter.md"
 
 FILES: Mapping[str, str] = starter("shop")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxplane.control.shapes import suggest
+from cxplane.domain.budget import Budget
 from cxplane.domain.catalog import Action, ReadFact, TableFact
 from cxplane.domain.errors import NotFound
 from cxplane.domain.journey import AskPerson, Call, Emit, HandOver, Journey, RunJourney
@@ -211,7 +212,7 @@ class _Reach:
         for action in sorted(journey.charter.actions & self.repo.actions.keys()):
             why = "a step calls it" if action in journey.actions else "the charter allows it"
             if self._add("actions", action, why):
-                self._governors(self.repo.actions[action], policies=True, only=f"journey:{id}")
+                self._governors(self.repo.actions[action], policies=True, only=self.repo.callers[f"journey:{id}"])
         for step in journey.walk():
             if isinstance(step, RunJourney):
                 self._add("journeys", step.journey, f"{id} starts it at {step.name}")
@@ -265,16 +266,18 @@ class _Reach:
             if follow:
                 waiting += [(user, how) for user, how in _users(self.repo.actions.values(), one.id)]
 
-    def _governors(self, action: Action, *, policies: bool, only: str | None = None) -> None:
-        """What bounds an action, and who may ask for it; `only`: one caller is meant."""
+    def _governors(self, action: Action, *, policies: bool, only: Caller | None = None) -> None:
+        """What bounds an action, and who may ask for it; `only`: what bounds it for this caller."""
         self._add("teams", action.owner, f"owns {action.id}")
         self._add("systems", action.system, f"does {action.id}")
         covering = self.policies.policies_for(action.id)
         if policies:
             for meta in covering:
-                self._add("policies", meta.id, f"covers {action.id}")
+                if only is None or meta.effect != "permit" or _permits(meta, only):
+                    self._add("policies", meta.id, f"covers {action.id}")
             for budget in self.repo.budgets:
-                if action.writes and (not budget.actions or action.id in budget.actions):
+                counted = action.writes and (not budget.actions or action.id in budget.actions)
+                if counted and (only is None or _counts(budget, only)):
                     self._add("budgets", budget.id, f"counts {action.id}")
         if only is not None:
             return
@@ -321,6 +324,14 @@ def teams_of(journey: Journey) -> dict[str, str]:
 def may_ask(caller: Caller, action: str, covering: Iterable[PolicyMeta]) -> bool:
     """Whether a permit speaks of this caller and its charter, where it has one, allows the action."""
     return (caller.actions is None or action in caller.actions) and any(_permits(meta, caller) for meta in covering)
+
+
+def _counts(budget: Budget, caller: Caller) -> bool:
+    return (
+        (not budget.kinds or caller.kind.value in budget.kinds)
+        and (not budget.callers or caller.name in budget.callers)
+        and (not budget.roles or bool(budget.roles & caller.roles))
+    )
 
 
 def _permits(meta: PolicyMeta, caller: Caller) -> bool:

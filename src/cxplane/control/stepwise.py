@@ -137,7 +137,7 @@ class StepRules:
             seen.add(name)
 
     def _for(self, step: RawStep) -> None:
-        each = as_map(step.said["for"]).get("each")
+        each = text(as_map(step.said["for"]).get("each"))
         if each in _NAMES:
             self.wrong(step, ("for", "each"), f"each item is called {each}, which means something else", "like item")
 

@@ -348,7 +348,7 @@ class Journey:
     @property
     def actions(self) -> frozenset[str]:
         """Every action that its steps ask for."""
-        found = {s.action for s in self.walk() if isinstance(s, (Call, Say))}
+        found = {s.action or self.say for s in self.walk() if isinstance(s, (Call, Say))}
         return frozenset(a for a in found if a)
 
 

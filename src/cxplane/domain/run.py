@@ -272,7 +272,14 @@ class StartRun:
     wait: bool = True
 
 
-Effect = AskAction | UndoRequest | SendSignal | OpenTask | MoveTask | StartRun
+@dataclass(frozen=True, slots=True)
+class StopRun:
+    """End a run that this one started: nobody waits for it any more. What it did is taken back."""
+
+    run: str
+
+
+Effect = AskAction | UndoRequest | SendSignal | OpenTask | MoveTask | StartRun | StopRun
 
 
 @dataclass(frozen=True, slots=True)

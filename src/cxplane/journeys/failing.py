@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from cxplane.domain.journey import CHECKPOINT, Try
 from cxplane.domain.run import Token, Wait
 from cxplane.journeys import undoing
@@ -38,7 +40,8 @@ def _catch(m: Machine, token: Token, node: Node, error: dict[str, str]) -> None:
     caught = {name: e for name, e in token.caught.items() if not m.program.node(name).within(step.name)}
     token = m.put(change(token, at=step.name, loops=loops, tries=inner, caught=caught, wait=None))
     if step.retry is not None and tries < step.retry.times:
-        after = min(step.retry.longest, step.retry.delay * step.retry.backoff**tries)
+        grown = step.retry.delay.total_seconds() * step.retry.backoff ** min(tries, 60)
+        after = timedelta(seconds=min(step.retry.longest.total_seconds(), grown))
         m.put(
             change(
                 token,
@@ -51,7 +54,8 @@ def _catch(m: Machine, token: Token, node: Node, error: dict[str, str]) -> None:
     left = {name: n for name, n in inner.items() if name != step.name}
     token = m.put(change(token, tries=left, caught=caught | {step.name: error}))
     if step.compensate:
-        inside = [d for d in m.did if m.program.node(d.step).within(step.name, "try")]
+        nodes = m.program.nodes
+        inside = [d for d in m.did if d.step in nodes and nodes[d.step].within(step.name, "try")]
         undoing.begin(m, token, inside, "catch")
     else:
         undoing.into_catch(m, token)

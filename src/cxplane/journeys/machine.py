@@ -21,6 +21,7 @@ from cxplane.domain.run import (
     Run,
     RunState,
     RunStatus,
+    StopRun,
     Token,
     Wait,
     Went,
@@ -178,6 +179,8 @@ class Machine:
     def let_go(self, token: Token) -> None:
         """It leads nowhere any more. A call whose outcome is open is still awaited, so that it can be taken back."""
         self.close_task(token)
+        if token.wait is not None and token.wait.kind == "run" and token.wait.run is not None:
+            self.effects.append(StopRun(token.wait.run))
         if token.wait is not None and token.wait.kind == "call":
             self.put(change(token, lost=True, parent=None))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cxplane.domain.journey import Fork
+from cxplane.domain.journey import Checkpoint, Fork
 from cxplane.domain.run import RunState, Token
 from cxplane.journeys.machine import Machine, change
 from cxplane.journeys.program import Program
@@ -31,7 +31,7 @@ def preview(old: Program, new: Program, state: RunState, positions: Mapping[str,
         if why := _impossible(old, new, token, positions):
             return Position("impossible", here, why=why)
         there.append(positions.get(token.at, token.at))
-    for checkpoint in {c for cs in new.guards.values() for c in cs} - set(state.passed):
+    for checkpoint in {c for cs in new.guards.values() for c in cs} - set(carried(old, new, state).passed):
         if why := _behind(old, new, state, checkpoint, positions):
             return Position("impossible", here, tuple(there), why)
     kind = "same" if tuple(there) == here else "mapped"
@@ -73,6 +73,22 @@ def _behind(old: Program, new: Program, state: RunState, checkpoint: str, positi
     return ""
 
 
+def carried(old: Program, new: Program, state: RunState) -> RunState:
+    """The state without checkpoints that are checked otherwise now: those count as not passed."""
+
+    def same(name: str) -> bool:
+        before, now = old.nodes.get(name), new.nodes.get(name)
+        return (
+            before is not None
+            and now is not None
+            and isinstance(before.step, Checkpoint)
+            and isinstance(now.step, Checkpoint)
+            and before.step.check == now.step.check
+        )
+
+    return change(state, passed=tuple(name for name in state.passed if same(name)))
+
+
 def moved(m: Machine, positions: Mapping[str, str]) -> None:
     """On the new program. ValueError where a token has no place there."""
 
@@ -94,5 +110,4 @@ def moved(m: Machine, positions: Mapping[str, str]) -> None:
         m.note(to(token.at), "migrated")
     m.steps = {to(n): v for n, v in m.steps.items()}
     m.visits = {to(n): v for n, v in m.visits.items()}
-    m.passed = [to(n) for n in m.passed]
     m.did = [change(d, step=to(d.step)) for d in m.did]

@@ -215,8 +215,12 @@ def _switch(m: Machine, token: Token, node: Node, step: Switch) -> None:
 
 
 def _fork(m: Machine, token: Token, node: Node, step: Fork) -> None:
+    branches = [branch for branch in step.branches if branch.steps]
+    if not branches:
+        m.leave(token)
+        return
     m.wait(token, Wait(kind="fork", since=m.iso()))
-    for branch in step.branches:
+    for branch in branches:
         m.fresh(branch.steps[0].name, loops=token.loops, caught=token.caught, parent=token.id, branch=branch.name)
 
 

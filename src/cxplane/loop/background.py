@@ -33,8 +33,18 @@ EXPIRE = "expire_approval"
 
 
 class Background:
-    def __init__(self, gate: Gate, approvals: Approvals, legs: Legs, work: Work, *, works: bool) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        approvals: Approvals,
+        legs: Legs,
+        work: Work,
+        *,
+        works: bool,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
         self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
+        self._concurrency = concurrency
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -45,7 +55,7 @@ class Background:
                 ("due", self._sweep),
                 ("pulse", self._legs.pulse.beat),
                 ("times", self._legs.watch_times),
-                ("work", lambda: self._work.run(handlers, concurrency=CONCURRENCY)),
+                ("work", lambda: self._work.run(handlers, concurrency=self._concurrency)),
             ):
                 self._tasks.append(asyncio.create_task(self._always(name, step)))
 

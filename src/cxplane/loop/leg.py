@@ -30,6 +30,7 @@ from cxplane.domain.entries import (
     outcome_from,
     request_entry,
     request_from,
+    run_told,
 )
 from cxplane.domain.errors import Conflict, Malformed, NotFound
 from cxplane.domain.outcome import Outcome, Status
@@ -53,6 +54,7 @@ from cxplane.domain.run import (
     Settled,
     Started,
     StartRun,
+    StopRun,
     Told,
     Unasked,
     UndoRequest,
@@ -60,6 +62,7 @@ from cxplane.domain.run import (
     state_from,
 )
 from cxplane.journeys.advance import advance
+from cxplane.journeys.migrate import carried
 from cxplane.journeys.program import Program
 from cxplane.journeys.waits import due
 from cxplane.loop.gate import FIRST_LOOK, GRACE, Gate
@@ -222,6 +225,7 @@ class Leg:
             if program is None:
                 log.warning("run %s: the release to migrate to has no journey %s", self._run.id, self._run.journey)
                 return []
+            self._run = replace(self._run, state=carried(self._program, program, self._run.state))
             self._program, self._release = program, body["release"]
         return [
             Told(
@@ -306,6 +310,9 @@ class Leg:
                 self._pending.append(task_moved(self._run, effect, at=now, release=self._release))
             case SendSignal():
                 await self._triggers.emit(self._run, effect)
+            case StopRun():
+                by = f"journey:{self._run.journey}"
+                self._pending.append(run_told(effect.run, what="cancel", by=by, at=now))
             case StartRun():
                 try:
                     await self._triggers.start_child(self._run, effect)

@@ -17,7 +17,7 @@ from cxplane.domain.values import JsonObject, derived_id
 from cxplane.domain.views import ActionView, Ask, RequestView, RunView
 from cxplane.loop.access import must, sees_record
 from cxplane.loop.approvals import Approvals
-from cxplane.loop.background import Background
+from cxplane.loop.background import CONCURRENCY, Background
 from cxplane.loop.customers import Customers
 from cxplane.loop.gate import Gate
 from cxplane.loop.governance import Governance
@@ -51,6 +51,7 @@ class Plane:
         identity: Identity,
         work: Work,
         works: bool = True,
+        concurrency: int = CONCURRENCY,
     ) -> None:
         self.tenant, self.store, self.clock, self.telemetry = tenant, store, clock, telemetry
         self.identity = identity
@@ -61,7 +62,7 @@ class Plane:
         self.governance = Governance(tenant, store, self.live)
         self.triggers = Triggers(tenant, store, self.live, clock, work)
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
-        self._background = Background(self.gate, self.desk, Legs(self.gate, self.triggers), work, works=works)
+        self._background = Background(self.gate, self.desk, Legs(self.gate, self.triggers), work, works=works, concurrency=concurrency)
 
     # life ----------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from cxplane.adapters.postgres import rows
-from cxplane.adapters.postgres.taker import Taker
+from cxplane.adapters.postgres.together import Together
 from cxplane.domain.record import TakenRun
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
@@ -37,14 +37,15 @@ class Runs:
 
     def __init__(self, asking: Asking) -> None:
         self._ask = asking
-        self._taker = Taker(self._take)
+        self._taker = Together(self._take)
 
     async def take(self, tenant: str, id: str) -> TakenRun | None:
-        found = await self._taker.take(tenant, id)
+        found = await self._taker(tenant, id)
         return rows.taken_run(tenant, found) if found is not None else None
 
-    async def _take(self, tenants: list[str], ids: list[str]) -> list[Any]:
+    async def _take(self, wanted: Sequence[tuple[str, str]]) -> list[Any]:
         # not asked again by itself: an answer that was lost has moved the epoch, and the job comes again
+        tenants, ids = [t for t, _ in wanted], [i for _, i in wanted]
         found = await self._ask._rows("select t from cxplane.take_runs($1, $2) t", tenants, ids, patience_s=0.0)
         return [row["t"] for row in found]
 

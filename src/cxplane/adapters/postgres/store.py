@@ -16,6 +16,7 @@ from cxplane.adapters.postgres.connect import (
     COMMAND_S,
     CONNECT_S,
     PATIENCE_S,
+    as_it_was,
     asking,
     connect,
     connecting,
@@ -24,6 +25,7 @@ from cxplane.adapters.postgres.connect import (
 )
 from cxplane.adapters.postgres.migrate import ensure_schema
 from cxplane.adapters.postgres.runs import Runs
+from cxplane.adapters.postgres.together import Together
 from cxplane.adapters.postgres.writer import Writer
 from cxplane.domain.customer import Customer, Situation
 from cxplane.domain.errors import StoreUnavailable
@@ -63,6 +65,7 @@ async def open_store(dsn: str, *, readers: int = READERS) -> PostgresStore:
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
             init=prepare,
+            reset=as_it_was,
             server_settings=session("cxplane reader"),
         )
     return PostgresStore(dsn, pool)
@@ -75,6 +78,7 @@ class PostgresStore:
         self._dsn, self._pool = dsn, pool
         self._writer = Writer(dsn)
         self.runs: RunStore = Runs(self)
+        self._situations = Together(self._ask_situations, links=2)
 
     async def append(self, write: Write) -> AppendResult:
         return await self._writer.append(write)
@@ -82,20 +86,22 @@ class PostgresStore:
     # what judging needs -------------------------------------------------------------------------------
 
     async def situation(self, tenant: str, customer: str | None, conversation: str | None) -> Situation:
-        row = await self._row(
-            "select c.id, c.attributes, c.identities, c.assurances, c.consents,"
-            " v.id is not null as known, v.customer as talks_to, v.recorded from (select 1) one"
-            " left join cxplane.customer c on c.tenant = $1 and c.id = $2"
-            " left join cxplane.conversation v on v.tenant = $1 and v.id = $3",
-            tenant,
-            customer,
-            conversation,
-        )
+        row = await self._situations(tenant, customer, conversation)
         return Situation(
             customer=rows.customer(row) if row["id"] is not None else None,
             conversation_known=conversation is None or row["known"],
             conversation_customer=row["talks_to"],
             recorded=rows.recorded(row["recorded"] or {}),
+        )
+
+    async def _ask_situations(self, wanted: Sequence[tuple[str, str | None, str | None]]) -> list[Any]:
+        return await self._rows(
+            "select c.id, c.attributes, c.identities, c.assurances, c.consents,"
+            " v.id is not null as known, v.customer as talks_to, v.recorded"
+            " from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (tenant, customer, conversation, n)"
+            " left join cxplane.customer c on c.tenant = w.tenant and c.id = w.customer"
+            " left join cxplane.conversation v on v.tenant = w.tenant and v.id = w.conversation order by w.n",
+            *([one[n] for one in wanted] for n in range(3)),
         )
 
     async def claimed(self, tenant: str, action: str, key: str) -> KeyTaken | None:

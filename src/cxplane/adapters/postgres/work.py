@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import msgspec
 
-from cxplane.adapters.postgres.connect import COMMAND_S, CONNECT_S, asking, session
+from cxplane.adapters.postgres.connect import COMMAND_S, CONNECT_S, as_it_was, asking, session
 from cxplane.domain.errors import StoreUnavailable
 from cxplane.domain.values import JsonObject
 from cxplane.ports.work import Handler, Job, WorkState
@@ -132,6 +132,7 @@ class PgQueuerWork:
                 max_size=4,
                 timeout=CONNECT_S,
                 command_timeout=COMMAND_S,
+                reset=as_it_was,
                 server_settings=session("cxplane worker"),
             )
         try:
@@ -231,6 +232,7 @@ class PgQueuerWork:
                         max_size=2,
                         timeout=CONNECT_S,
                         command_timeout=COMMAND_S,
+                        reset=as_it_was,
                         server_settings=session("cxplane enqueue"),
                     )
         return self._pool
