@@ -421,6 +421,7 @@ def answers() -> str:
 
 SETTINGS = {
     "CXPLANE_DSN": "The Postgres to use, as `postgresql://…`. Not set: an embedded one in the data folder.",
+    "CXPLANE_LEASE": "How soon the work of a dead or paused worker goes to another, like `10s`. Default: `10s`.",
     "CXPLANE_DATA": "The data folder: the embedded store, and the saved key of the command line. Default: `.cxplane`.",
     "CXPLANE_CONTROL": "The control repo that `serve` releases at the start where nothing is live yet.",
     "CXPLANE_TENANT": "Whose plane it is, where the store serves several.",

@@ -7,12 +7,13 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxplane.domain.errors import StoreError
+from cxplane.domain.values import span
 
 if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxplane --help` stays quick
     from cxplane.adapters.postgres.work import PgQueuerWork
@@ -40,6 +41,7 @@ class Settings:
     tenant: str | None = None  # CXPLANE_TENANT; None = the control repo's, else the only one in the store
     business_now: datetime | None = None  # CXPLANE_NOW; a fixed business time
     work: bool = True  # whether this process does background work
+    lease: timedelta = timedelta(seconds=10)  # CXPLANE_LEASE; how soon the work of a dead worker goes to another
     concurrency: int = 256  # pieces of background work at once; most of them wait for a system
     host: str = "127.0.0.1"
     port: int = 8080
@@ -63,6 +65,11 @@ def settings_from_env(environ: Mapping[str, str] | None = None, **overrides: Any
             found["business_now"] = datetime.fromisoformat(env["CXPLANE_NOW"])
         except ValueError:
             raise ValueError("CXPLANE_NOW must be a time like 2026-01-05T10:00:00Z") from None
+    if env.get("CXPLANE_LEASE"):
+        try:
+            found["lease"] = span(env["CXPLANE_LEASE"])
+        except ValueError:
+            raise ValueError("CXPLANE_LEASE must be a span of time like 10s") from None
     urls = {}
     for name, url in env.items():
         if (match := re.match(r"^CXPLANE_SYSTEM_([A-Z0-9_]+)_URL$", name)) and url:
@@ -194,10 +201,10 @@ def open_release(systems: Connectors) -> Any:
     return compile_release
 
 
-async def _work(dsn: str) -> PgQueuerWork:
+async def _work(dsn: str, lease: timedelta) -> PgQueuerWork:
     from cxplane.adapters.postgres.work import PgQueuerWork
 
-    return PgQueuerWork(dsn)
+    return PgQueuerWork(dsn, lease=lease)
 
 
 @asynccontextmanager
@@ -210,7 +217,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
         store = await open_postgres(dsn)
         systems = connectors(None, settings)
         told = telemetry()
-        work = await _work(dsn)
+        work = await _work(dsn, settings.lease)
         who = identity(settings, store)
         try:
             plane = Plane(
@@ -223,6 +230,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
                 identity=who,
                 work=work,
                 works=settings.work,
+                lease=settings.lease,
                 concurrency=settings.concurrency,
             )
             await plane.start()

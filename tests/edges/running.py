@@ -113,8 +113,8 @@ class Running:
         return self.ask(by, key=key, action="shop.refund_order", input={"order_id": order, "amount": amount}, **more)
 
 
-def set_up(root: Path, jwks: Mapping[str, Any]) -> Running:
-    """A first control repo, served, with keys and two customers.
+def set_up(root: Path, jwks: Mapping[str, Any], more: Mapping[str, str] | None = None) -> Running:
+    """A first control repo, served, with keys and two customers. `more`: files beside those of `cxplane init`.
 
     Without the conformance gate, for the shop has no switchable faults; and with a budget that the tests do not use up.
     """
@@ -126,6 +126,9 @@ def set_up(root: Path, jwks: Mapping[str, Any]) -> Running:
     (running.control / "keys.json").write_text(json.dumps(jwks))
     budget = running.control / "budgets" / "refunds-by-ai.yaml"
     budget.write_text(budget.read_text().replace("{money: 50000, count: 100}", "{money: 5000000, count: 10000}"))
+    for path, written in (more or {}).items():
+        (running.control / path).parent.mkdir(parents=True, exist_ok=True)
+        (running.control / path).write_text(written)
     running.start("--control", str(running.control))
     for caller in ("agent:helper", "person:sam", "system:crm-sync"):
         made = running.cx("keys", "create", caller, "--json")

@@ -18,7 +18,7 @@ from cxplane.domain.values import derived_id
 from cxplane.edges.http.limits import HttpLimits
 from cxplane.edges.http.openapi import document
 from cxplane.edges.http.routes import ROUTES
-from tests.edges.world import AUTH, SaidPlane, edge, view
+from tests.edges.world import AUTH, SaidPlane, edge, problem, view
 
 ASK = {"action": "billing.issue_credit", "customer": "c-1", "input": {"amount": 500}}
 
@@ -32,20 +32,6 @@ def plane() -> SaidPlane:
 def http(plane: SaidPlane) -> Iterator[httpx.Client]:
     with edge(plane) as client:
         yield client
-
-
-def problem(reply: httpx.Response, status: int, type: str) -> dict[str, Any]:
-    """The problem of an answer, which is whole and says what to do."""
-    assert reply.status_code == status, reply.text
-    assert reply.headers["content-type"] == "application/problem+json"
-    told: dict[str, Any] = reply.json()
-    assert told["type"] == f"urn:cxplane:problem:{type}"
-    assert told["status"] == status
-    assert told["title"]
-    assert told["detail"]
-    assert told["next"]
-    assert told["request_id"] == reply.headers["x-request-id"]
-    return told
 
 
 # asking --------------------------------------------------------------------------------------------------------

@@ -125,3 +125,17 @@ def edge(plane: SaidPlane, limits: HttpLimits | None = None) -> Iterator[httpx.C
     server.should_exit = True
     thread.join(10)
     listener.close()
+
+
+def problem(reply: httpx.Response, status: int, type: str) -> dict[str, Any]:
+    """The problem of an answer, which is whole and says what to do."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    told: dict[str, Any] = reply.json()
+    assert told["type"] == f"urn:cxplane:problem:{type}"
+    assert told["status"] == status
+    assert told["title"]
+    assert told["detail"]
+    assert told["next"]
+    assert told["request_id"] == reply.headers["x-request-id"]
+    return told

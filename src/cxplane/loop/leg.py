@@ -118,6 +118,7 @@ class Leg:
         self._doing: dict[asyncio.Task[Outcome], Allowed] = {}
         self._more = False
         self._changed = False
+        self._not_before: datetime | None = None  # a time that the store's clock says has come
 
     async def work(self) -> None:
         """To the next wait. LostRun if another worker has it by now; everything that can go wrong with the store."""
@@ -181,7 +182,7 @@ class Leg:
                     )
                 ]
             case "time":
-                return list(self._times())
+                return self._time(body)
             case "request":
                 return list(await self._stands(body["request"]))
             case "task":
@@ -202,10 +203,21 @@ class Leg:
                 log.warning("run %s: mail of an unknown kind %s", self._run.id, kind)
                 return []
 
-    def _times(self) -> list[Event]:
-        """What is due now; a time that came too early, or for a wait that has gone, is nothing."""
+    def _time(self, body: Mapping[str, Any]) -> list[Event]:
+        """The store's clock said that it has come, whatever ours says. One for a wait that has gone is nothing."""
+        come = datetime.fromisoformat(body["due"])
+        found: list[Event] = [
+            Due(token, what)
+            for token, what, at in due(self._run.state)
+            if body["name"] == f"{token}:{what}" and datetime.fromisoformat(at) <= come
+        ]
+        if found and (self._not_before is None or self._not_before < come):
+            self._not_before = come
+        return found
+
+    def _now(self) -> datetime:
         now = self._gate.clock.now()
-        return [Due(token, what) for token, what, at in due(self._run.state) if datetime.fromisoformat(at) <= now]
+        return now if self._not_before is None else max(now, self._not_before)
 
     async def _stands(self, request: str) -> list[Event]:
         """How a request stands that the run asked for, and whichever took its place."""
@@ -284,7 +296,7 @@ class Leg:
         for event in events:
             before = self._run.state
             try:
-                step = advance(self._program, self._run, event, self._gate.clock.now())
+                step = advance(self._program, self._run, event, self._now())
             except ValueError as problem:  # a person told it something that cannot be
                 log.info("run %s: %s", self._run.id, problem)
                 self._went.append(Went("", "told", "invalid", str(problem)))

@@ -29,9 +29,9 @@ TRIES = 5  # of a leg that fails for a reason of ours, before a person is asked
 
 
 class Legs:
-    def __init__(self, gate: Gate, triggers: Triggers) -> None:
+    def __init__(self, gate: Gate, triggers: Triggers, lease: timedelta) -> None:
         self._gate, self._triggers = gate, triggers
-        self.pulse = Pulse()
+        self.pulse = Pulse(lease.total_seconds() * 0.4)
 
     async def work(self, job: Job) -> None:
         """One wake-up. It may come twice: the second finds nothing to do, or takes over."""
@@ -72,13 +72,12 @@ class Legs:
     async def watch_times(self) -> None:
         """Times that have come become mail. For ever."""
         while True:
-            fired, next_due = await self._gate.store.runs.fire_timers(self._gate.clock.now(), limit=TIMERS)
+            fired, left = await self._gate.store.runs.fire_timers(limit=TIMERS)
             if fired:
                 self._triggers.wake()
             if fired == TIMERS:
                 continue
-            left = LONGEST_S if next_due is None else (next_due - self._gate.clock.now()).total_seconds()
-            await asyncio.sleep(min(LONGEST_S, max(SHORTEST_S, left)))
+            await asyncio.sleep(LONGEST_S if left is None else min(LONGEST_S, max(SHORTEST_S, left)))
 
     async def revive(self) -> None:
         """Runs that nobody works on although they are marked so are woken again."""

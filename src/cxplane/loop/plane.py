@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from cxplane.decide.rulebook import Rulebook
@@ -52,6 +53,7 @@ class Plane:
         work: Work,
         works: bool = True,
         concurrency: int = CONCURRENCY,
+        lease: timedelta = timedelta(seconds=10),
     ) -> None:
         self.tenant, self.store, self.clock, self.telemetry = tenant, store, clock, telemetry
         self.identity = identity
@@ -62,7 +64,9 @@ class Plane:
         self.governance = Governance(tenant, store, self.live)
         self.triggers = Triggers(tenant, store, self.live, clock, work)
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
-        self._background = Background(self.gate, self.desk, Legs(self.gate, self.triggers), work, works=works, concurrency=concurrency)
+        self._background = Background(
+            self.gate, self.desk, Legs(self.gate, self.triggers, lease), work, works=works, concurrency=concurrency
+        )
 
     # life ----------------------------------------------------------------------------------------
 

@@ -12,14 +12,14 @@ from cxplane.domain.errors import FailureKind, SystemFailure
 from cxplane.domain.values import JsonObject
 from cxplane.ports.systems import Connector, Reply
 
-BEAT_S = 0.5
-LONGEST_S = 4.0  # below half of the shortest lease in use
+BEATS = 8  # in the longest pause that is none
 
 
 class Pulse:
-    """`naps` counts the times that the process was stopped (SIGSTOP, a suspended machine) for longer than `LONGEST_S`."""
+    """`naps` counts the times that the process was stopped (SIGSTOP, a suspended machine) for longer than `longest_s`."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
         self._last = time.monotonic()
         self._naps = 0
 
@@ -28,11 +28,11 @@ class Pulse:
         while True:
             self.naps()
             self._last = time.monotonic()
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(self._longest_s / BEATS)
 
     def naps(self) -> int:
         now = time.monotonic()
-        if now - self._last > LONGEST_S:
+        if now - self._last > self._longest_s:
             self._naps += 1
             self._last = now
         return self._naps

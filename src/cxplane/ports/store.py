@@ -73,8 +73,11 @@ class RunStore(Protocol):
         limit: int = 50,
     ) -> tuple[Sequence[TaskRow], str | None]: ...
 
-    async def fire_timers(self, now: datetime, *, limit: int = 500) -> tuple[int, datetime | None]:
-        """Turn times that have come, of all tenants, into mail of their runs: (how many, the next one)."""
+    async def fire_timers(self, *, limit: int = 500, now: datetime | None = None) -> tuple[int, float | None]:
+        """Turn times that have come, of all tenants, into mail of their runs: (how many, seconds until the next one).
+
+        The store's clock says what the time is, the same for all workers; `now` is for tests.
+        """
         ...
 
     async def revive(self, before: datetime, *, limit: int = 500) -> int:

@@ -130,9 +130,10 @@ class Runs:
             "cxplane.task", rows.TASK, "opened_at", where, values, cursor, limit, rows.task_row
         )
 
-    async def fire_timers(self, now: datetime, *, limit: int = 500) -> tuple[int, datetime | None]:
+    async def fire_timers(self, *, limit: int = 500, now: datetime | None = None) -> tuple[int, float | None]:
         found = await self._ask._rows("select * from cxplane.fire_timers($1, $2)", now, limit, patience_s=0.0)
-        return found[0]["fired"], found[0]["next_due"]
+        fired, next_due, at = found[0]
+        return fired, None if next_due is None else (next_due - at).total_seconds()
 
     async def revive(self, before: datetime, *, limit: int = 500) -> int:
         found = await self._ask._rows("select cxplane.revive_runs($1, $2) as n", before, limit, patience_s=0.0)

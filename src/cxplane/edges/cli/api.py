@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
 
 from cxplane.domain.errors import CxplaneError
+
+if TYPE_CHECKING:
+    import httpx
 
 URL = "http://127.0.0.1:8080"
 KEY_FILE = "key"  # in the data folder; written by `cxplane keys create … --save`
@@ -47,8 +50,15 @@ class Api:
     def get(self, path: str, **query: Any) -> Any:
         return self.send("GET", path, query=query)
 
-    def post(self, path: str, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Any:
-        return self.send("POST", path, body=body, idempotency_key=idempotency_key)
+    def post(self, path: str, body: Mapping[str, Any], **how: Any) -> Any:
+        return self.send("POST", path, body=body, **how)
+
+    def text(self, path: str, media: str) -> str:
+        """An answer that is no JSON, of that media type."""
+        reply, again = self._reply("GET", path, accept=f"{media}, application/json")
+        if reply.headers.get("content-type", "").partition(";")[0] != media:
+            raise Unreachable(self.url, f"is no cxplane: its answer is not {media}", next=again)
+        return str(reply.text)
 
     def items(self, path: str, *, most: int, cursor: str = "cursor", **query: Any) -> Iterator[dict[str, Any]]:
         """Items of a list over as many pages as it takes."""
@@ -68,12 +78,33 @@ class Api:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
+        **how: Any,
     ) -> Any:
-        """Raises Unreachable, SaidNo."""
+        """The JSON of the answer. Raises Unreachable, SaidNo. `how`: idempotency_key, media (of the body), timeout_s."""
+        reply, again = self._reply(method, path, query=query, body=body, **how)
+        try:
+            return reply.json()
+        except ValueError:
+            raise Unreachable(self.url, "is no cxplane: its answer is not JSON", next=again) from None
+
+    def _reply(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        media: str = "application/json",
+        accept: str = "application/json",
+        timeout_s: float = 75,
+    ) -> tuple[httpx.Response, str]:
+        """A good answer, and what to do where it turns out not to be one."""
         import httpx
 
-        headers = {"User-Agent": "cxplane-cli", "Accept": "application/json"}
+        headers = {"User-Agent": "cxplane-cli", "Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = media
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         if idempotency_key:
@@ -89,17 +120,17 @@ class Api:
                 params=params,
                 json=body,
                 headers=headers,
-                timeout=httpx.Timeout(75, connect=5),
+                timeout=httpx.Timeout(timeout_s, connect=5),
             )
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as problem:
             raise click.UsageError(f"this cannot be sent: {problem}") from None
         except httpx.HTTPError as problem:
             raise Unreachable(self.url, f"does not answer ({type(problem).__name__})", next=again) from None
-        try:
-            told = reply.json()
-        except ValueError:
-            told = None
         if reply.status_code >= 400:
+            try:
+                told = reply.json()
+            except ValueError:
+                told = None
             if not isinstance(told, dict):
                 told = {"detail": f"HTTP {reply.status_code}", "next": again}
             if reply.status_code == 401 and self.key is None:
@@ -107,9 +138,7 @@ class Api:
                     "Give a key with --key or CXPLANE_KEY; `cxplane keys create CALLER --save` makes one that is used by default."
                 )
             raise SaidNo(reply.status_code, told)
-        if told is None:
-            raise Unreachable(self.url, "is no cxplane: its answer is not JSON", next=again)
-        return told
+        return reply, again
 
 
 def segment(id: str) -> str:
@@ -121,20 +150,30 @@ def segment(id: str) -> str:
 
 def plane_options(command: Command) -> Command:
     """--url, --key and --data; the command gets an `api`."""
+    return plane_options_as("--key", "--data")(command)
+
+
+def plane_options_as(key: str, data: str) -> Callable[[Command], Command]:
+    """The same under other names, for a command whose own words these are."""
+    return lambda command: _plane_options(command, key, data)
+
+
+def _plane_options(command: Command, key: str, data: str) -> Command:
     import functools
 
     @functools.wraps(command)
-    def with_api(*args: Any, url: str, key: str | None, data: Path, **named: Any) -> Any:
-        return command(*args, api=Api(url, key or _saved_key(data)), **named)
+    def with_api(*args: Any, url: str, api_key: str | None, data_folder: Path, **named: Any) -> Any:
+        return command(*args, api=Api(url, api_key or _saved_key(data_folder)), **named)
 
     decorated = click.option(
         "--url", envvar="CXPLANE_URL", default=URL, show_default=True, help="Where the plane runs."
     )(with_api)
     decorated = click.option(
-        "--key", envvar="CXPLANE_KEY", help="API key. Better in CXPLANE_KEY, or saved in the data folder."
+        key, "api_key", envvar="CXPLANE_KEY", help="API key. Better in CXPLANE_KEY, or saved in the data folder."
     )(decorated)
     return click.option(
-        "--data",
+        data,
+        "data_folder",
         envvar="CXPLANE_DATA",
         default=".cxplane",
         show_default=True,

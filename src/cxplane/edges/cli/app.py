@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {  # name -> section, where it is, w
         "Test a system: done once, confirmed, undone, refused.",
     ),
     "serve": ("The plane", "cxplane.edges.http.serve:serve", "Run the plane."),
+    "work": ("The plane", "cxplane.edges.cli.work:work", "Run a worker: background work, without HTTP."),
     "keys": ("The plane", "cxplane.edges.cli.keys:keys", "Create, list and revoke API keys."),
     "actions": ("Asking the plane", "cxplane.edges.cli.ask:actions", "The catalog: every action and who governs it."),
     "act": ("Asking the plane", "cxplane.edges.cli.ask:act", "Ask for an action."),
@@ -47,6 +48,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {  # name -> section, where it is, w
     "customers": ("Asking the plane", "cxplane.edges.cli.desk:customers", "Customers, their assurance and consents."),
     "conversations": ("Asking the plane", "cxplane.edges.cli.desk:conversations", "Record what was learnt in a talk."),
     "entries": ("Asking the plane", "cxplane.edges.cli.ask:entries", "Read the record."),
+    "runs": ("Journeys", "cxplane.edges.cli.runs:runs", "Start, see, free and steer runs of journeys."),
+    "tasks": ("Journeys", "cxplane.edges.cli.tasks:tasks", "See and answer what runs ask of people."),
+    "signal": ("Journeys", "cxplane.edges.cli.tasks:signal", "Say that something happened."),
+    "journeys": ("Journeys", "cxplane.edges.cli.journeys:journeys", "See journeys, draw them, take them elsewhere."),
+    "migrate": ("Journeys", "cxplane.edges.cli.journeys:migrate", "Take runs of a journey to another release."),
     "version": ("Other", "cxplane.edges.cli.app:version", "Print the version."),
 }
 

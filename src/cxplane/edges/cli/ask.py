@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from cxplane.edges.cli.api import Api, plane_options, segment
-from cxplane.edges.cli.show import emit, json_option, json_value, named_values, pairs, table, when
+from cxplane.edges.cli.show import emit, given_object, json_option, named_values, pairs, table, when
 
 NOT_YET = {"running", "held", "unknown", "stuck"}
 NO = {"refused", "failed", "rejected", "expired"}
@@ -103,7 +101,7 @@ def act(
       cxplane act billing.issue_credit --input @credit.json --customer c-1001 --dry-run
       echo '{"account_id": "a-1001"}' | cxplane act billing.get_account --input - --customer c-1001 --json
     """
-    body: dict[str, Any] = {"action": action, "input": _input(text, values)}
+    body: dict[str, Any] = {"action": action, "input": given_object(text, values)}
     body.update({name: value for name, value in given.items() if value is not None})
     if recorded:
         body["recorded"] = named_values(recorded, "--recorded")
@@ -111,22 +109,6 @@ def act(
         body["dry_run"] = True
     told = api.post("/v1/requests", body, idempotency_key=idempotency_key or f"cli-{secrets.token_hex(12)}")
     return show_request(told, as_json)
-
-
-def _input(text: str | None, values: tuple[str, ...]) -> dict[str, Any]:
-    found: Any = {}
-    if text == "-":
-        found = json_value(sys.stdin.read(), "standard input")
-    elif text is not None and text.startswith("@"):
-        try:
-            found = json_value(Path(text[1:]).read_text(encoding="utf-8"), text[1:])
-        except (OSError, UnicodeDecodeError) as problem:
-            raise click.UsageError(f"{text[1:]} cannot be read: {problem}") from None
-    elif text is not None:
-        found = json_value(text, "--input")
-    if not isinstance(found, dict):
-        raise click.UsageError("the input must be a JSON object")
-    return {**found, **named_values(values, "an input value")}
 
 
 def show_request(told: dict[str, Any], as_json: bool) -> int:

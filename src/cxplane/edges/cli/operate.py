@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,16 @@ folder = click.argument("folder", default=".", type=click.Path(path_type=Path))
 @click.command(short_help="Check a control repo and make it live.")
 @folder
 @click.option("--note", default="", help="What is new; kept with the release.")
+@click.option(
+    "--requested",
+    metavar="TIME",
+    help="When the change was asked for, like 2026-01-05T10:00:00Z: lead time counts from it.  "
+    "[default: the last commit of FOLDER]",
+)
 @click.option("--made-only", is_flag=True, help="Keep it, and let it not decide yet.")
 @json_option
 @store_options
-def release(settings: Settings, folder: Path, note: str, made_only: bool, as_json: bool) -> int:
+def release(settings: Settings, folder: Path, note: str, requested: str | None, made_only: bool, as_json: bool) -> int:
     """Make a release of the control repo in FOLDER: immutable, known by the hash of its files.
 
     The gates that plane.yaml names are asked first: check, test, conformance. A running plane takes the new release
@@ -36,10 +42,12 @@ def release(settings: Settings, folder: Path, note: str, made_only: bool, as_jso
     \b
     Examples:
       cxplane release control --note "credits up to 15.00"
+      cxplane release control --requested 2026-01-05T10:00:00Z
       cxplane release control --made-only --json
     """
+    asked = _asked_at(requested, folder)
     with working("release") as tell:
-        told, gates = run(with_store(settings, lambda store: _release(store, folder, note, made_only, tell)))
+        told, gates = run(with_store(settings, lambda store: _release(store, folder, note, asked, made_only, tell)))
     good = gates.may_be_made if made_only else gates.passed
     if as_json:
         emit({**told, **gates.as_json()})
@@ -50,6 +58,22 @@ def release(settings: Settings, folder: Path, note: str, made_only: bool, as_jso
         click.echo(f"  {objection}")
     click.echo(_outcome(told))
     return 0 if good else 1
+
+
+def _asked_at(text: str | None, folder: Path) -> datetime | None:
+    """When the change was asked for; without a word, when it was written."""
+    from cxplane.control.release import last_commit
+
+    if text is None:
+        return last_commit(folder)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--requested is a time like 2026-01-05T10:00:00Z, not {text!r}") from None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    if found > datetime.now(UTC):
+        raise click.UsageError("--requested is in the future")
+    return found
 
 
 def _outcome(told: dict[str, Any]) -> str:
@@ -65,16 +89,22 @@ def _outcome(told: dict[str, Any]) -> str:
 
 
 async def _release(
-    store: Store, folder: Path, note: str, made_only: bool, tell: Any
+    store: Store, folder: Path, note: str, requested: datetime | None, made_only: bool, tell: Any
 ) -> tuple[dict[str, Any], GateReport]:
     from cxplane.control.release import build
 
     tell(0, 3, "reading the files")
-    return await let_live(store, build(folder), note=note, made_only=made_only, tell=tell)
+    return await let_live(store, build(folder), note=note, requested=requested, made_only=made_only, tell=tell)
 
 
 async def let_live(
-    store: Store, made: Release, *, note: str, made_only: bool = False, tell: Any = lambda *_: None
+    store: Store,
+    made: Release,
+    *,
+    note: str,
+    requested: datetime | None = None,
+    made_only: bool = False,
+    tell: Any = lambda *_: None,
 ) -> tuple[dict[str, Any], GateReport]:
     """Ask the gates, keep the release and let it decide, as far as the gates let it through."""
     from cxplane.control.release import go_live, make_release, run_gates
@@ -87,7 +117,7 @@ async def let_live(
         return told, gates
     tell(2, 3, "writing it to the store")
     now, by = datetime.now(UTC), operator()
-    await make_release(store, made, gates, by=by, at=now, note=note)
+    await make_release(store, made, gates, by=by, at=now, note=note, requested=requested)
     told["made"] = True
     if gates.passed and not made_only:
         told["previous"] = await go_live(store, made, by=by, at=now)
@@ -123,7 +153,7 @@ async def _rollback(store: Store, settings: Settings, to: str | None) -> str:
 @json_option
 @store_options
 def releases(settings: Settings, as_json: bool) -> None:
-    """List the releases, newest first.
+    """List the releases, newest first, with the lead time: from when a change was asked for until it first decided.
 
     \b
     Example:
@@ -131,26 +161,46 @@ def releases(settings: Settings, as_json: bool) -> None:
     """
     found = run(with_store(settings, lambda store: _releases(store, settings)))
     if as_json:
-        emit({"items": [_info(r) for r in found]})
+        emit({"items": [_info(r, lead) for r, lead in found]})
         return
     table(
-        ("release", "live", "made", "by", "gates", "note"),
-        [(r.hash[:12], "live" if r.live else "", when(r.at.isoformat()), r.by, _gates(r), r.note) for r in found],
+        ("release", "live", "made", "lead time", "by", "gates", "note"),
+        [
+            (r.hash[:12], "live" if r.live else "", when(r.at.isoformat()), _long(lead), r.by, _gates(r), r.note)
+            for r, lead in found
+        ],
         nothing="There is no release yet. `cxplane release DIR` makes one.",
     )
 
 
-async def _releases(store: Store, settings: Settings) -> list[ReleaseInfo]:
+async def _releases(store: Store, settings: Settings) -> list[tuple[ReleaseInfo, timedelta | None]]:
+    from cxplane.control.release import lead_time
+
     if not settings.tenant and not settings.control and not await store.tenants():
         return []
-    return sorted(await store.releases(await tenant_of(settings, store)), key=lambda r: r.at, reverse=True)
+    tenant = await tenant_of(settings, store)
+    found = sorted(await store.releases(tenant), key=lambda r: r.at, reverse=True)
+    return [(info, await lead_time(store, tenant, info.hash)) for info in found]
+
+
+def _long(span: timedelta | None) -> str:
+    """A span in the two largest units that it has: `3 d 4 h`, `12 min 5 s`."""
+    if span is None:
+        return ""
+    left = max(0, int(span.total_seconds()))
+    parts: list[str] = []
+    for unit, seconds in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, seconds)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
 
 
 def _gates(info: ReleaseInfo) -> str:
     return ", ".join(gate if said == "passed" else f"{gate}: {said}" for gate, said in info.gates.items())
 
 
-def _info(info: ReleaseInfo) -> dict[str, Any]:
+def _info(info: ReleaseInfo, lead: timedelta | None) -> dict[str, Any]:
     return {
         "hash": info.hash,
         "live": info.live,
@@ -158,6 +208,7 @@ def _info(info: ReleaseInfo) -> dict[str, Any]:
         "by": info.by,
         "note": info.note,
         "gates": dict(info.gates),
+        "lead_time_s": lead.total_seconds() if lead is not None else None,
     }
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +26,11 @@ COLOURS = {
     "running": "yellow",
     "unknown": "magenta",
     "stuck": "magenta",
+    "waiting": "yellow",
+    "suspended": "yellow",
+    "cancelling": "yellow",
+    "answered": "green",
+    "cancelled": "red",
     "refuse": "red",
     "refused": "red",
     "failed": "red",
@@ -32,12 +38,12 @@ COLOURS = {
 }
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Colours only on a terminal, and never where NO_COLOR is set. Elsewhere wide enough not to fold."""
+def console(*, stderr: bool = False, width: int = 200) -> Console:
+    """Colours only on a terminal, and never where NO_COLOR is set. Elsewhere `width` columns wide."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 200)
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else width)
 
 
 def emit(value: Any) -> None:
@@ -45,8 +51,15 @@ def emit(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, nothing: str) -> None:
-    """A plain table; `nothing` is said where there are no rows."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    nothing: str,
+    whole: Sequence[str] = (),
+    width: int = 200,
+) -> None:
+    """A plain table; `nothing` is said where there are no rows. Columns in `whole` are never folded."""
     if not rows:
         click.echo(nothing)
         return
@@ -55,10 +68,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, nothing: str
 
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in columns:
-        made.add_column(name, overflow="fold")
+        made.add_column(name, overflow="fold", no_wrap=name in whole)
     for row in rows:
         made.add_row(*[Text(str("" if cell is None else cell), style=COLOURS.get(str(cell), "")) for cell in row])
-    console().print(made)
+    console(width=width).print(made)
 
 
 def pairs(value: Mapping[str, Any], *, skip: Sequence[str] = ()) -> None:
@@ -108,6 +121,47 @@ def working(what: str) -> Iterator[Callable[[int, int, str], None]]:
 def when(text: str | None) -> str:
     """A time to the second, as people read it."""
     return (text or "").replace("T", " ")[:19]
+
+
+def minute(text: str | None) -> str:
+    """A time to the minute, where there is little room."""
+    return when(text)[:16]
+
+
+def given_json(text: str | None, name: str) -> Any:
+    """The JSON that an option names: itself, @FILE, or - for standard input. {} for None. UsageError if it cannot be read."""
+    if text is None:
+        return {}
+    if text == "-":
+        return json_value(sys.stdin.read(), "standard input")
+    if not text.startswith("@"):
+        return json_value(text, name)
+    try:
+        return json_value(Path(text[1:]).read_text(encoding="utf-8"), text[1:])
+    except (OSError, UnicodeDecodeError) as problem:
+        raise click.UsageError(f"{text[1:]} cannot be read: {problem}") from None
+
+
+def given_object(text: str | None, values: Sequence[str], name: str = "input") -> dict[str, Any]:
+    """A JSON object from an option and from NAME=VALUE words, which win."""
+    found = given_json(text, f"--{name}")
+    if not isinstance(found, dict):
+        raise click.UsageError(f"the {name} must be a JSON object")
+    return {**found, **named_values(values, "an input value")}
+
+
+def keep(text: str, out: Path | None, about: Mapping[str, Any], as_json: bool) -> None:
+    """A text that was made: into a file, or to standard output; with --json, where it went or the text itself."""
+    if out is not None:
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as problem:
+            raise click.UsageError(f"{out} cannot be written: {problem.strerror or problem}") from None
+        emit({**about, "file": str(out)}) if as_json else click.echo(f"written to {out}", err=True)
+    elif as_json:
+        emit({**about, "text": text})
+    else:
+        click.echo(text)
 
 
 def json_value(text: str, name: str) -> Any:

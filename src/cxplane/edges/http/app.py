@@ -122,6 +122,7 @@ class Edge:
         query = _query(request, known, choices) if request.scope["query_string"] else {}
         key = _key(request) if route.keyed else None
         body, sent = await _body(request, route)
+        media = _media(request)[0] if route.body is not None else ""
         return Call(
             plane=self.plane,
             caller=caller,
@@ -130,6 +131,8 @@ class Edge:
             body=body,
             sent=sent,
             accept=request.headers.get("accept", ""),
+            media=media,
+            headers=_headers(request) if route.media else {},
             idempotency_key=key,
             rest=lambda seconds: self._rest(visit, seconds),
         )
@@ -216,20 +219,38 @@ async def _body(request: AnyRequest, route: Route) -> tuple[Any, Any]:
     if not raw.strip():
         if not route.body_optional:
             raise Malformed("the body is missing", next="Send a JSON object; /openapi.json has an example.")
-        sent: Any = {}
+        sent: Any = None if route.media else {}
     else:
-        _must_be_json(request)
+        _must_be_json(request, route)
         sent = parse(raw)
-    return shaped(sent, route.body), sent
+    return (None if route.media else shaped(sent, route.body)), sent
 
 
-def _must_be_json(request: AnyRequest) -> None:
+def _media(request: AnyRequest) -> tuple[str, str]:
+    """Media type and charset of the body, in lower case."""
     media, _, parameters = request.headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    if media.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
-        raise NotTaken("the body is not declared as application/json", next="Send `Content-Type: application/json`.")
+    return media.strip().lower(), parameters.strip().lower().replace('"', "")
+
+
+def _must_be_json(request: AnyRequest, route: Route) -> None:
+    media, charset = _media(request)
+    known = media == "application/json" or (route.media and media.endswith("+json"))
+    if not known or charset not in ("", "charset=utf-8"):
+        taken = " or ".join(f"`{m}`" for m in ("application/json", *route.media))
+        raise NotTaken("the body is not declared as application/json", next=f"Send `Content-Type:` {taken}, in UTF-8.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise NotTaken("the body is compressed", next="Send it as it is.")
+
+
+def _headers(request: AnyRequest) -> dict[str, str]:
+    """By lower-case name; an attribute of an event only once."""
+    found: dict[str, str] = {}
+    for raw, value in request.scope["headers"]:
+        name = raw.decode("latin-1").lower()
+        if name in found and name.startswith("ce-"):
+            raise Malformed(f"the header {name} is given twice", where=name, next="Give it once.")
+        found[name] = value.decode("latin-1")
+    return found
 
 
 def _key(request: AnyRequest) -> str | None:

@@ -81,9 +81,10 @@ class Front:
             if message["type"] == "http.response.start":
                 started = True
                 visit.status = message["status"]
+                own = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *SECURITY_HEADERS,
+                    *(header for header in SECURITY_HEADERS if header[0] not in own),
                     (b"x-request-id", visit.id.encode()),
                 ]
             elif message["type"] == "http.response.body":

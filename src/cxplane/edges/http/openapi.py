@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -15,6 +16,10 @@ from cxplane.edges.http.route import Route
 TAGS = {
     "actions": "What can be done to business systems, and who governs it.",
     "requests": "Ask for an action; see where a request stands; take it back.",
+    "journeys": "Work across steps, people and time, as it is defined.",
+    "runs": "Single runs of journeys: start, look, steer.",
+    "tasks": "What runs ask of people.",
+    "signals": "What happened elsewhere: it starts runs, and wakes those that listen.",
     "decisions": "What was decided, and why.",
     "approvals": "Held requests, and the people who decide them.",
     "customers": "Whom it is about: how sure we are of them, what they allow.",
@@ -27,7 +32,8 @@ cxplane judges every request for an action under the operator's own policy, carr
 and keeps the record.
 
 - **Credentials:** `Authorization: Bearer <API key or JWT>`. Keys: `cxplane keys create CALLER`.
-- **Asking again:** send an `Idempotency-Key` with `POST /v1/requests`. After any error or lost answer, send the same again.
+- **Asking again:** send an `Idempotency-Key` with `POST /v1/requests` and `POST /v1/runs`. After any error or lost
+  answer, send the same again.
 - **Lists:** `limit` and `cursor`; `next` in the answer is the cursor of the next page, null at the end.
 - **Errors:** problem+json (RFC 9457) with `next`, one sentence on what to do now.
 - **JSON:** at most 256 kB, 32 levels, integers up to 2^53 - 1, every key once, no NaN, no unknown fields. Money in minor units.
@@ -56,6 +62,37 @@ FIELDS: dict[str, dict[str, str]] = {
         "may_decide": "Whether you may decide it.",
         "why_not": "Why you may not.",
     },
+    "RunView": {
+        "next": "What to do now, in plain words.",
+        "input": "What it was started with; only for who may see the record.",
+        "state": "`vars` and `steps` as they are; only for who may see the record.",
+        "tokens": "Where it is: each with step, what it waits for, since when and until when.",
+        "tasks": "Open ones.",
+        "did": "Calls that were done, in order: step, request, action, and whether it was taken back.",
+        "left": "Steps that did not come yet.",
+        "goals": "By name: achieved, evidence, time.",
+        "error": "Why it is stuck or failed: name, text, step.",
+        "frees": "What gets it on: each with a command to copy and why.",
+        "repeated": "It was started before: nothing was done again.",
+    },
+    "RunRow": {
+        "status": "ready, waiting, stuck (a person frees it), suspended, cancelling, done, failed or cancelled.",
+        "key": "The values of the journey's `key`; one live run for each.",
+        "parent": "The run that waits for this one.",
+        "at": "The steps where it is.",
+        "waits": "What each of them waits for.",
+        "error": "Plain words, without personal data.",
+        "next_due": "The next time that something becomes due.",
+    },
+    "TaskRow": {
+        "what": "approve, choose, fill, do (a call by a person), propose (release a proposed call), hand_over or stuck.",
+        "status": "open, answered, defaulted or closed (nobody needs to answer any more).",
+        "person": "Only this person, until it is escalated.",
+        "action": "do, propose: the action that is asked for.",
+        "form": "fill: JSON Schema of the values.",
+        "show": "What is needed to answer.",
+        "due": "When it is too late.",
+    },
     "Entry": {
         "position": "Place in the record; grows, never reused.",
         "private": "Personal data, kept apart from `body`.",
@@ -67,7 +104,8 @@ WITH_BODY = ("not-json", "slow", "too-large", "media-type", "malformed")
 
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
-    types = [t for r in routes for t in (r.body, r.answer) if t is not None]
+    named = [t for r in routes for t in (r.body, r.answer, *r.media.values()) if t is not None]
+    types = [one for t in named for one in (get_args(t) if isinstance(t, UnionType) else (t,))]
     _, components = msgspec.json.schema_components([*types, ProblemBody], ref_template="#/components/schemas/{name}")
     for name, fields in FIELDS.items():
         for field, text in fields.items():
@@ -112,7 +150,8 @@ def _operation(route: Route) -> dict[str, Any]:
         content: dict[str, Any] = {"schema": _schema(route.body)}
         if route.example is not None:
             content["example"] = route.example
-        told["requestBody"] = {"required": not route.body_optional, "content": {"application/json": content}}
+        bodies = {"application/json": content, **{media: {"schema": _schema(t)} for media, t in route.media.items()}}
+        told["requestBody"] = {"required": not route.body_optional, "content": bodies}
     if route.open:
         told["security"] = []
     told["responses"] = _responses(route)
@@ -151,10 +190,11 @@ def _responses(route: Route) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for status, text in route.statuses.items():
         if route.answer is str:
-            content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+            media = "text/plain" if route.gives == "application/json" else route.gives
+            content: dict[str, Any] = {media: {"schema": {"type": "string"}}}
         else:
             content = {"application/json": {"schema": _schema(route.answer)}}
-            if route.answer_example is not None and status != 200:
+            if route.answer_example is not None and (status != 200 or len(route.statuses) == 1):
                 content["application/json"]["example"] = route.answer_example
         if route.name == "explain":
             content["text/plain"] = {"schema": {"type": "string"}}
@@ -190,6 +230,10 @@ def _schema(type: Any) -> dict[str, Any]:
     name = getattr(type, "__name__", "")
     if hasattr(type, "__struct_fields__") or hasattr(type, "__dataclass_fields__"):
         return {"$ref": f"#/components/schemas/{name}"}
+    if get_origin(type) is list:
+        return {"type": "array", "items": _schema(get_args(type)[0])}
+    if isinstance(type, UnionType):
+        return {"anyOf": [_schema(one) for one in get_args(type)]}
     return {"type": "object"}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxplane.domain import errors
+from cxplane.edges.http.cloudevents import SomeNotTaken
 from cxplane.edges.http.strict_json import NotJson, NotTaken, TooSlow
 
 MEDIA_TYPE = "application/problem+json"
@@ -82,6 +83,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem("media-type", str(error), error.next)
         case TooSlow():
             return Problem("slow", str(error), error.next, headers={"Connection": "close"})
+        case SomeNotTaken():
+            return Problem("malformed", str(error), error.next, where=error.where, mistakes=error.mistakes)
         case errors.Malformed():
             return Problem("malformed", str(error), error.next, where=error.where)
         case errors.NotFound():

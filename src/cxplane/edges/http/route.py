@@ -37,6 +37,8 @@ class Call:
     body: Any = field(repr=False)  # the route's struct
     sent: Any = field(repr=False)  # the JSON as it came
     accept: str
+    media: str  # of the body, without parameters; "" without a body
+    headers: Mapping[str, str] = field(repr=False)  # lower-case names; filled for routes that read `media`
     idempotency_key: str | None
     rest: Callable[[float], Awaitable[bool]]  # sleep without a place among those in flight; False: the plane stops
 
@@ -85,11 +87,13 @@ class Route:
     text: str = ""
     body: Any = None
     body_optional: bool = False
+    media: Mapping[str, Any] = field(default_factory=dict)  # other than application/json; `run` reads `sent` itself
     query: tuple[Query, ...] = ()
     statuses: Mapping[int, str] = field(default_factory=lambda: {200: "Done."})
     errors: tuple[str, ...] = ()
     example: Any = None  # of the body
     answer_example: Any = None
+    gives: str = "application/json"  # media type of a raw answer
     keyed: bool = False  # takes an Idempotency-Key
     open: bool = False
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import json
-import logging
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxplane.domain.errors import StoreError
+from cxplane.edges.process import log_to_stderr, loop_factory
 
 if TYPE_CHECKING:
     import uvicorn
@@ -48,7 +48,7 @@ GRACE_S = 10  # for requests under way, when the plane is asked to stop
 )
 @click.option("--tenant", envvar="CXPLANE_TENANT", help="Whose plane, where the store serves several.")
 @click.option("--now", envvar="CXPLANE_NOW", help="A fixed business time, for demonstrations: 2026-01-05T10:00:00Z.")
-@click.option("--no-work", is_flag=True, help="Leave background work to other processes on the same store.")
+@click.option("--no-work", is_flag=True, help="Leave background work to others on the same store: `cxplane work`.")
 @click.option(
     "--log",
     "level",
@@ -72,7 +72,8 @@ def serve(
 ) -> int:
     """Run the plane: the HTTP API, and the work in the background.
 
-    Without --dsn, an embedded Postgres is started in the data folder. Stops in good order on SIGTERM and Ctrl-C.
+    Without --dsn, an embedded Postgres is started in the data folder. Stops in good order on SIGTERM and Ctrl-C. For more
+    load, run more planes and workers (`cxplane work`) on one Postgres.
 
     \b
     Examples:
@@ -95,10 +96,10 @@ def serve(
         )
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
-    _log_to_stderr(level)
+    log_to_stderr(level)
     listener = _listen(host, port)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(_serve(settings, listener, as_json))
     finally:
         listener.close()
@@ -112,14 +113,6 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         raise click.UsageError(f"--now is a time like 2026-01-05T10:00:00Z, not {text!r}") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # no wheel for this platform
-        return None
-    return uvloop.new_event_loop
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -258,16 +251,3 @@ def _announce(plane: Plane, settings: Settings, listener: socket.socket, as_json
             click.echo(f"           cxplane actions{data}{where}     see what may be asked for")
         click.echo("  stop     Ctrl-C")
     sys.stdout.flush()
-
-
-def _log_to_stderr(level: str) -> None:
-    """One line an event; the access log is JSON already."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
-    logging.getLogger("cxplane").setLevel(level.upper())
-    access = logging.getLogger("cxplane.access")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    access.handlers[:] = [handler]
-    access.propagate = False

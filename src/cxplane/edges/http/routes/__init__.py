@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from cxplane.edges.http.route import Route
-from cxplane.edges.http.routes import approvals, customers, record, requests, service
+from cxplane.edges.http.routes import approvals, customers, journeys, record, requests, runs, service, signals, tasks
 
 ROUTES: tuple[Route, ...] = (
     *requests.ROUTES,
     *approvals.ROUTES,
+    *journeys.ROUTES,
+    *runs.ROUTES,
+    *tasks.ROUTES,
+    *signals.ROUTES,
     *customers.ROUTES,
     *record.ROUTES,
     *service.ROUTES,

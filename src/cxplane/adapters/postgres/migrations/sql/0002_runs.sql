@@ -296,30 +296,33 @@ begin
     end loop;
 end $$;
 
--- Timers that are due become mail. How many; the earliest of those that are left.
-create function cxplane.fire_timers(now timestamptz, most int, out fired int, out next_due timestamptz) language plpgsql as $$
+-- Timers that are due become mail. How many; the earliest of those that are left; what the time is. One clock for all
+-- workers: that of the store (`at` is for tests).
+create function cxplane.fire_timers(at timestamptz, most int, out fired int, out next_due timestamptz, out now timestamptz)
+language plpgsql as $$
 declare
     one record;
     tenants text[];
     ids text[];
 begin
+    now := coalesce(at, clock_timestamp());
     fired := 0;
     select array_agg(tenant), array_agg(run) into tenants, ids
-        from (select tenant, run from cxplane.timer where not timer.fired and due <= now order by due limit most) d;
+        from (select tenant, run from cxplane.timer where not timer.fired and due <= fire_timers.now order by due limit most) d;
     if tenants is not null then
         perform cxplane.lock_runs(tenants, ids);
         for one in
             update cxplane.timer t set fired = true from (select distinct a.t, a.i from unnest(tenants, ids) as a (t, i)) d
-                where t.tenant = d.t and t.run = d.i and not t.fired and t.due <= now
-                returning t.tenant, t.run, t.name
+                where t.tenant = d.t and t.run = d.i and not t.fired and t.due <= fire_timers.now
+                returning t.tenant, t.run, t.name, t.due
         loop
             perform cxplane.post(one.tenant, one.run, 't' || one.name,
-                jsonb_build_object('kind', 'time', 'name', one.name), null);
+                jsonb_build_object('kind', 'time', 'name', one.name, 'due', one.due), null);
             fired := fired + 1;
         end loop;
     end if;
     select min(due) into next_due from cxplane.timer t where not t.fired;
-    delete from cxplane.early where ctid in (select ctid from cxplane.early where until < now limit 500);
+    delete from cxplane.early where ctid in (select ctid from cxplane.early where until < fire_timers.now limit 500);
 end $$;
 
 -- Runs that are marked busy with nobody at work on them: their wake-up was lost or given up. They are woken again.

@@ -1,0 +1,89 @@
+"""`cxplane work`: a worker process, without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from cxplane.edges.cli.local import store_options
+from cxplane.edges.cli.show import json_option
+from cxplane.edges.process import log_to_stderr, loop_factory
+
+if TYPE_CHECKING:
+    from cxplane.wiring import Settings
+
+
+@click.command(short_help="Run a worker: background work, without HTTP.")
+@click.option(
+    "--concurrency",
+    default=256,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="Pieces of work at once; most of them wait for a system.",
+)
+@click.option(
+    "--log",
+    "level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What is logged.",
+)
+@json_option
+@store_options
+def work(settings: Settings, concurrency: int, level: str, as_json: bool) -> int:
+    """Do the work in the background of a plane: steps of journeys, times that come, outcomes to be found out.
+
+    Any number of workers share one store with any number of planes; the work of one that dies is taken over by the
+    others within seconds. Let planes leave it to them with `cxplane serve --no-work`. Stops in good order on SIGTERM and
+    Ctrl-C: what was begun comes to an end.
+
+    \b
+    Examples:
+      cxplane work --dsn postgresql://cxplane@db/cxplane
+      cxplane work --data /var/lib/cxplane --concurrency 64
+    """
+    log_to_stderr(level)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_work(settings, concurrency, as_json))
+
+
+async def _work(settings: Settings, concurrency: int, as_json: bool) -> int:
+    from cxplane.wiring import open_dsn, open_plane
+
+    running = asyncio.current_task()
+    assert running is not None
+    stopping = asyncio.Event()
+    ready = False
+
+    def stop() -> None:
+        stopping.set()
+        if not ready:
+            running.cancel()
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop)
+    try:
+        async with (
+            open_dsn(settings) as dsn,  # shares an embedded store with the plane that serves from it
+            open_plane(replace(settings, dsn=dsn, concurrency=concurrency, work=True)) as plane,
+        ):
+            ready = True
+            release = plane.release
+            if as_json:
+                told = {"working": True, "tenant": plane.tenant, "release": release.hash if release else None}
+                click.echo(json.dumps(told))
+            else:
+                click.echo("working; stop with Ctrl-C")
+            await stopping.wait()
+    except asyncio.CancelledError:
+        if not stopping.is_set():
+            raise
+    click.echo("cxplane: stopped", err=True)
+    return 0
