@@ -35,8 +35,8 @@ class Seen:
 class FakeSystem:
     """`faults` are used up one a call; those for "read" or "write" only by such calls.
 
-    A fault is a status ("500"), one of BROKEN, "slow" (0.5 s, then done), "hang" (never answers, nothing done),
-    "hang_after_commit", "drop_before", "drop_after_commit", or "lie" (says done, does nothing).
+    A fault is a status ("500"), one of BROKEN, "slow" (0.5 s, then done), "hang" (never answers, nothing done), "twice"
+    (done, and answered two times), "hang_after_commit", "drop_before", "drop_after_commit", or "lie" (says done, does nothing).
     """
 
     faults: dict[str, deque[str]] = field(default_factory=lambda: {"read": deque(), "write": deque()})
@@ -44,7 +44,10 @@ class FakeSystem:
     credits: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_headers: str = ""  # of an error reply, each line ended
     most_at_once: int = 0
+    keys_at_once: int = 0  # calls of one idempotency key that came while another of it was under way
+    pause_s: float = 0.0  # each write takes so long
     _at_once: int = 0
+    _under_way: list[str] = field(default_factory=list)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     url: str = ""
@@ -91,10 +94,18 @@ class FakeSystem:
         self.seen.append(call)
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
+        key = call.headers.get("idempotency-key", "") if call.method != "GET" else ""
+        if key:
+            self.keys_at_once += key in self._under_way
+            self._under_way.append(key)
         try:
+            if key and self.pause_s:
+                await asyncio.sleep(self.pause_s)
             return await self._answer(call, writer)
         finally:
             self._at_once -= 1
+            if key:
+                self._under_way.remove(key)
 
     async def _answer(self, call: Seen, writer: asyncio.StreamWriter) -> bool:
         queue = self.faults["read" if call.method == "GET" else "write"]
@@ -122,7 +133,8 @@ class FakeSystem:
         if fault == "drop_after_commit":
             return False
         reply = json.dumps(body).encode()
-        writer.write(f"HTTP/1.1 {status} OK\r\ncontent-length: {len(reply)}\r\n\r\n".encode() + reply)
+        answer = f"HTTP/1.1 {status} OK\r\ncontent-length: {len(reply)}\r\n\r\n".encode() + reply
+        writer.write(answer * 2 if fault == "twice" else answer)
         await writer.drain()
         return True
 

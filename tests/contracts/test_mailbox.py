@@ -22,7 +22,7 @@ from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.adapters.postgres.work import PgQueuerWork
 from cxplane.domain.entries import signal_entry
 from cxplane.domain.record import Appended, Fenced, NewRun, RunTaken, SignalTaken, Write
-from tests.contracts.mailroom import T, Mailroom, begun, drained, letter
+from tests.contracts.mailroom import Mailroom, T, begun, drained, letter
 
 LEASE_S = 2.0
 

@@ -97,7 +97,10 @@ do:
 def journeys(**texts: str) -> dict[str, str]:
     """The files of a control repo with these journeys beside the catalog of `tests.loop.world`."""
     files = control(
-        plane=PLANE.replace("record: [supervisor]", "record: [supervisor]\n  journeys: [supervisor, integration]\n  signals: [integration]"),
+        plane=PLANE.replace(
+            "record: [supervisor]",
+            "record: [supervisor]\n  journeys: [supervisor, integration]\n  signals: [integration]",
+        ),
         people__people=PEOPLE.replace("  - {role: integration}", "  - {role: integration}\n  - {role: journey}"),
         policies__billing=POLICY + JOURNEY_POLICY,
         catalog__billing__issue_credit=CREDIT.replace(

@@ -73,9 +73,7 @@ async def test_rejecting_ends_the_call_and_the_run_says_so(dsn: str) -> None:
 
 async def test_one_event_starts_one_run_however_often_it_comes(dsn: str) -> None:
     async with country(dsn) as here:
-        told = [
-            await here.signal("dispute.opened", "d7", customer="c1", account="a1", amount=1500) for _ in range(3)
-        ]
+        told = [await here.signal("dispute.opened", "d7", customer="c1", account="a1", amount=1500) for _ in range(3)]
         assert [t["repeated"] for t in told] == [False, True, True]
         assert len(told[0]["runs_started"]) == 1
         view = await here.until(told[0]["runs_started"][0])
@@ -175,7 +173,11 @@ async def test_what_was_done_is_taken_back_in_reverse_order(dsn: str) -> None:
 
 
 async def test_cancelling_takes_back_what_was_done(dsn: str) -> None:
-    waiting = SAGA.replace("raise: {error: too_bad}", "wait: 1d").replace("errors: [too_bad]", "errors: [failed]").replace("journey: saga", "journey: slow")
+    waiting = (
+        SAGA.replace("raise: {error: too_bad}", "wait: 1d")
+        .replace("errors: [too_bad]", "errors: [failed]")
+        .replace("journey: saga", "journey: slow")
+    )
     async with country(dsn, slow=waiting) as here:
         run = await here.dispute(journey="slow")
         await here.until(run, "waiting")
@@ -317,7 +319,9 @@ async def test_suspend_resume_switch(dsn: str) -> None:
         assert (await here.until(run)).run.status == "done"
         other = await here.start("claim", claim_id="cl-2")
         await here.until(other, "waiting")
-        new = await here.plane.switch(here.maria, other, "dispute", input={"account_id": "a1", "dispute_id": "d5", "amount": 5})
+        new = await here.plane.switch(
+            here.maria, other, "dispute", input={"account_id": "a1", "dispute_id": "d5", "amount": 5}
+        )
         assert (await here.until(new.run.id)).run.status == "done"
         assert (await here.until(other)).run.status == "cancelled"
         with pytest.raises(Conflict):
