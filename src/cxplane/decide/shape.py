@@ -15,6 +15,7 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
 
 from cxplane.domain.decision import Reason, Verdict
+from cxplane.domain.quick import quick
 from cxplane.domain.values import SAFE_INTEGER, Json, JsonObject
 
 MOST = 10  # complaints about one input
@@ -59,13 +60,17 @@ class Contract:
         except SchemaError as problem:
             where = "/".join(str(p) for p in problem.absolute_path)
             raise ValueError(f"no JSON Schema at /{where}: {problem.message[:120]}") from None
-        self._validator = _Validator(_closed(schema) if closed else schema, format_checker=_formats)
+        whole = _closed(schema) if closed else schema
+        self._validator = _Validator(whole, format_checker=_formats)
+        self._quick = quick(whole)
 
     def wrong(self, value: Json) -> list[Reason]:
         """What is wrong with a value, each with the JSON pointer of the place."""
         found = [_refused(where, text) for where, text in _not_plain(value, "", 0)]
         if found:
             return found[:MOST]
+        if self._quick is not None and self._quick(value):
+            return []
         problems: list[ValidationError] = []
         for problem in self._validator.iter_errors(value):
             problems.append(problem)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import timedelta
 
 from cxplane.domain.errors import CxplaneError, StoreError, StoreUnavailable
@@ -25,12 +26,14 @@ TIMERS = 500  # times that become mail in one statement
 LONGEST_S = 1.0  # between two looks at the times
 SHORTEST_S = 0.02
 LEFT_LYING = timedelta(seconds=30)  # busy for so long without a job: nobody is at work there
+REVIVE_S = 15.0  # between two looks for them
 TRIES = 5  # of a leg that fails for a reason of ours, before a person is asked
 
 
 class Legs:
     def __init__(self, gate: Gate, triggers: Triggers, lease: timedelta) -> None:
         self._gate, self._triggers = gate, triggers
+        self._revived = time.monotonic()
         self.pulse = Pulse(lease.total_seconds() * 0.4)
 
     async def work(self, job: Job) -> None:
@@ -80,7 +83,10 @@ class Legs:
             await asyncio.sleep(LONGEST_S if left is None else min(LONGEST_S, max(SHORTEST_S, left)))
 
     async def revive(self) -> None:
-        """Runs that nobody works on although they are marked so are woken again."""
+        """Runs that nobody works on although they are marked so are woken again. Looks now and then."""
+        if time.monotonic() - self._revived < REVIVE_S:
+            return
+        self._revived = time.monotonic()
         n = await self._gate.store.runs.revive(self._gate.clock.now() - LEFT_LYING)
         if n:
             log.warning("%d runs were left lying and are woken again", n)

@@ -154,7 +154,7 @@ begin
         if w ? 'i' then
             update cxplane.mailbox m set busy = false where tenant = wt and stream = w -> 'f' ->> 0
                 and not exists (select from cxplane.inbox i where i.tenant = wt and i.stream = m.stream);
-            if not found then
+            if not found and exists (select from cxplane.mailbox m where tenant = wt and stream = w -> 'f' ->> 0) then
                 answer := answer || '{"m": true}';
             end if;
         elsif w ? 'f' then

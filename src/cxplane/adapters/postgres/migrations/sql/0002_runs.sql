@@ -31,7 +31,8 @@ create index run_key_idx on cxplane.run (tenant, journey, key)
 create index run_stuck_idx on cxplane.run (tenant, id) where status = 'stuck';
 create index run_customer_idx on cxplane.run (tenant, customer, started_at) where customer is not null;
 
--- Who may write a stream: one holder at a time, known by the epoch. `busy`: a wake-up is on its way or being done.
+-- Who may write a stream: one holder at a time, known by the epoch. `busy`: a wake-up is on its way or being done. Only
+-- runs that have not ended have a row; no index but the key, so that an update stays on its page.
 create table cxplane.mailbox (
     tenant text collate "C" not null,
     stream text collate "C" not null,
@@ -40,7 +41,6 @@ create table cxplane.mailbox (
     taken_at timestamptz,
     primary key (tenant, stream)
 ) with (fillfactor = 60);
-create index mailbox_busy_idx on cxplane.mailbox (taken_at) where busy;
 
 -- What came for a stream and is not worked in yet, in order. `ref`: p<position> of the entry, or t<name of the timer>.
 create table cxplane.inbox (
@@ -193,6 +193,7 @@ begin
         end if;
         if b ->> 'status' in ('done', 'failed', 'cancelled') then
             delete from cxplane.inbox where tenant = e.tenant and stream = e.stream;
+            delete from cxplane.mailbox where tenant = e.tenant and stream = e.stream;
             for who in select parent from cxplane.run where tenant = e.tenant and id = e.stream and parent is not null loop
                 if cxplane.post(e.tenant, who.parent, 'p' || e.position,
                         jsonb_build_object('kind', 'run', 'run', e.stream, 'status', b -> 'status'), e.private -> 'result') then
