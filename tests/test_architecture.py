@@ -78,7 +78,7 @@ def test_systems_are_written_to_by_act_alone() -> None:
         and any(isinstance(arg, ast.Name) and "allowed" in arg.id for arg in node.args)
     }
     assert "act/trail.py" in writers
-    assert writers <= {"act/trail.py", "control/conform.py"}
+    assert writers <= {"act/trail.py", "control/conform.py", "loop/pulse.py"}
 
 
 def test_a_write_takes_an_allowed_and_nothing_less() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.adapters.postgres.work import PgQueuerWork
-from cxplane.domain.entries import run_started, run_told
 from cxplane.domain.record import Appended, Fenced, NewEntry, NewRun, TakenRun, Write
+from cxplane.domain.run_entries import run_started, run_told
 from cxplane.ports.work import Job
 
 T = "northwind"

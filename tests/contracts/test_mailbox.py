@@ -20,8 +20,8 @@ import pytest
 
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.adapters.postgres.work import PgQueuerWork
-from cxplane.domain.entries import signal_entry
 from cxplane.domain.record import Appended, Fenced, NewRun, RunTaken, SignalTaken, Write
+from cxplane.domain.run_entries import signal_entry
 from tests.contracts.mailroom import Mailroom, T, begun, drained, letter
 
 LEASE_S = 2.0

@@ -172,6 +172,23 @@ async def test_an_account_on_fraud_hold_stops_at_the_checkpoint(here: Northwind)
     assert here.did() == []
 
 
+async def test_without_the_consent_of_the_customer_a_person_does_it(here: Northwind) -> None:
+    await here.know(1001, consent=False)
+    run = await here.begins("billing.dispute_opened", "d-77", **dispute())
+    found = await here.ended(run)
+    assert found.run.status == "stuck"
+    assert found.error is not None and (found.error["name"], found.error["step"]) == ("refused", "holder")
+    assert here.did() == []
+    await here.know(1001)  # they agree, and the run goes on where it was
+    await here.plane.steer(here.plane.caller("person:maria"), run, "retry", comment="they agreed on the telephone")
+
+    async def settled() -> bool:
+        return (await here.run(run)).run.status == "done"
+
+    await here.until(settled, run)
+    assert here.did() == ["flag_dispute", "issue_credit", "log_note", "send_message"]
+
+
 # a refund across systems -----------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from .estate import PLANS, households
 from .service import Call, Done, Refusal, State, again, by_key, next_id, public, reads, reverse, row, writes
 
 FIELDS = ("email", "phone", "address")
+CHANNELS = ("email", "sms")
 
 
 def seed(today: date) -> State:
@@ -40,6 +41,10 @@ def seed(today: date) -> State:
     plan_changes = {f"pc-{n}": {"plan_change_id": f"pc-{n}", **plans, **proving} for n in range(1, 6)}
     cancelled = {"reason": "moved", "reinstated_as": ""}
     cancellations = {f"cx-{n}": {"cancellation_id": f"cx-{n}", **cancelled, **proving} for n in range(1, 6)}
+    flagged = {"dispute_id": "old", "cleared_as": ""}
+    flags = {f"fl-{n}": {"flag_id": f"fl-{n}", **flagged, **proving} for n in range(1, 6)}
+    noted = {"text": "A note for the conformance test", "withdrawn_as": ""}
+    notes = {f"cn-{n}": {"note_id": f"cn-{n}", **noted, **proving} for n in range(1, 6)}
     return {
         "customers": customers,
         "contracts": contracts,
@@ -50,6 +55,11 @@ def seed(today: date) -> State:
         "cancellations": cancellations,
         "reinstatements": {},
         "reversions": {},
+        "flags": flags,
+        "clearings": {},
+        "contract_notes": notes,
+        "withdrawals": {},
+        "messages": {},
     }
 
 
@@ -147,6 +157,49 @@ def reinstate_service(state: State, call: Call) -> Done:
     return reverse(state, "reinstatements", "ri", cancellation, "reinstated_as", of, call)
 
 
+def flag_dispute(state: State, call: Call) -> Done:
+    """Mark on the customer that a line of a bill is disputed."""
+    customer = row(state, "customers", call.path["customer_id"])
+    flag_id = next_id(state, "fl")
+    flag = {"flag_id": flag_id, "customer_id": customer["customer_id"], "dispute_id": call.text("dispute_id")}
+    state["flags"][flag_id] = {**flag, "cleared_as": "", "keys": [call.key]}
+    return Done(flag, flag_id)
+
+
+def clear_dispute(state: State, call: Call) -> Done:
+    flag = row(state, "flags", call.path["flag_id"])
+    if flag["cleared_as"]:
+        return again(state, "clearings", flag["cleared_as"], call)
+    return reverse(state, "clearings", "fc", flag, "cleared_as", {"flag_id": flag["flag_id"]}, call)
+
+
+def note_contract(state: State, call: Call) -> Done:
+    contract = row(state, "contracts", call.path["customer_id"])
+    note_id = next_id(state, "cn")
+    note = {"note_id": note_id, "customer_id": contract["customer_id"]}
+    state["contract_notes"][note_id] = {**note, "text": call.text("text"), "withdrawn_as": "", "keys": [call.key]}
+    return Done(note, note_id)
+
+
+def withdraw_contract_note(state: State, call: Call) -> Done:
+    note = row(state, "contract_notes", call.path["note_id"])
+    if note["withdrawn_as"]:
+        return again(state, "withdrawals", note["withdrawn_as"], call)
+    return reverse(state, "withdrawals", "nw", note, "withdrawn_as", {"note_id": note["note_id"]}, call)
+
+
+def send_message(state: State, call: Call) -> Done:
+    """Nothing leaves the building: the message is kept, for whoever wants to read what was sent."""
+    customer, channel = row(state, "customers", call.path["customer_id"]), call.text("channel")
+    if channel not in CHANNELS:
+        raise Refusal(422, "invalid", f"channel must be one of {', '.join(CHANNELS)}")
+    message_id = next_id(state, "me")
+    message = {"message_id": message_id, "customer_id": customer["customer_id"], "channel": channel}
+    to = customer["email" if channel == "email" else "phone"]
+    state["messages"][message_id] = {**message, "to": to, "text": call.text("text"), "keys": [call.key]}
+    return Done(message, message_id)
+
+
 ROUTES = (
     reads("/customers/{customer_id}", "get_customer", get_customer),
     reads("/customers/{customer_id}/contract", "get_contract", get_contract),
@@ -157,6 +210,11 @@ ROUTES = (
     writes("/plan-changes/{plan_change_id}/revert", "revert_plan", revert_plan),
     writes("/customers/{customer_id}/cancellation", "cancel_service", cancel_service),
     writes("/cancellations/{cancellation_id}/reinstate", "reinstate_service", reinstate_service),
+    writes("/customers/{customer_id}/disputes", "flag_dispute", flag_dispute),
+    writes("/disputes/{flag_id}/clear", "clear_dispute", clear_dispute),
+    writes("/customers/{customer_id}/contract/notes", "note_contract", note_contract),
+    writes("/contract-notes/{note_id}/withdraw", "withdraw_contract_note", withdraw_contract_note),
+    writes("/customers/{customer_id}/messages", "send_message", send_message),
     reads("/changes", "find_change", by_key("changes")),
     reads("/restorals", "find_restoral", by_key("restorals")),
     reads("/password-resets", "find_reset", by_key("resets")),
@@ -164,4 +222,9 @@ ROUTES = (
     reads("/reversions", "find_reversion", by_key("reversions")),
     reads("/cancellations", "find_cancellation", by_key("cancellations")),
     reads("/reinstatements", "find_reinstatement", by_key("reinstatements")),
+    reads("/disputes", "find_flag", by_key("flags")),
+    reads("/clearings", "find_clearing", by_key("clearings")),
+    reads("/contract-notes", "find_contract_note", by_key("contract_notes")),
+    reads("/contract-note-withdrawals", "find_note_withdrawal", by_key("withdrawals")),
+    reads("/messages", "find_message", by_key("messages")),
 )

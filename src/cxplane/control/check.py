@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from cxplane.control.load import Reading, read
 from cxplane.control.yaml import Document
 from cxplane.decide.rulebook import mistakes as rulebook_mistakes
 from cxplane.domain.errors import ControlError, Mistake
+from cxplane.domain.release import ControlRepo
+from cxplane.journeys.check import mistakes as journey_mistakes
 from cxplane.ports.expressions import Expressions
 from cxplane.ports.policy import PolicyEngine
 
@@ -32,10 +34,18 @@ def check(source: Path | str | Mapping[str, str], engine: PolicyEngine, expressi
         return list(reading.mistakes)
     found = list(reading.mistakes)
     places = {(mistake.file, mistake.line) for mistake in found}
-    for mistake in _nearer(reading, (*engine.check(repo), *rulebook_mistakes(repo, None, expressions))):
+    told = (*engine.check(repo), *rulebook_mistakes(repo, None, expressions), *_of_journeys(repo, expressions))
+    for mistake in _nearer(reading, told):
         if (mistake.file, mistake.line) not in places:  # what the files told already is not told again
             found.append(mistake)
     return sorted(set(found))
+
+
+def _of_journeys(repo: ControlRepo, expressions: Expressions) -> Iterator[Mistake]:
+    """What the expressions of journeys say, and what comes before what."""
+    for journey in repo.journeys.values():
+        for step, line, what, hint in journey_mistakes(journey, expressions):
+            yield Mistake(journey.file, line or journey.line, f"step {step}: {what}" if step else what, hint)
 
 
 def _nearer(reading: Reading, mistakes: Iterable[Mistake]) -> Iterable[Mistake]:

@@ -71,7 +71,7 @@ from cxplane.domain.record import Entry, NewEntry
 from cxplane.domain.request import ActionRequest, Candidate
 
 
-def _lean(body: Mapping[str, Any]) -> dict[str, Any]:
+def lean(body: Mapping[str, Any]) -> dict[str, Any]:
     """Without what says nothing: the record is kept small."""
     return {k: v for k, v in body.items() if v is not None and v != [] and v != {} and v != ""}
 
@@ -82,7 +82,7 @@ def request_entry(request: ActionRequest, *, version: int, key: str | None, body
         stream=request.id,
         at=request.at,
         actor=request.caller.name,
-        body=_lean(
+        body=lean(
             {
                 "id": request.id,
                 "action": request.action,
@@ -105,13 +105,13 @@ def request_entry(request: ActionRequest, *, version: int, key: str | None, body
                 "run": request.run,
             }
         ),
-        private=_lean(
+        private=lean(
             {
                 "input": dict(request.input) or None,
                 "reason": request.reason,
                 "recorded": dict(request.recorded),
                 "candidates": [
-                    _lean({"action": c.action, "score": c.score, "why_not": c.why_not}) for c in request.candidates
+                    lean({"action": c.action, "score": c.score, "why_not": c.why_not}) for c in request.candidates
                 ],
             }
         ),
@@ -155,7 +155,7 @@ def request_from(entry: Entry) -> ActionRequest:
 
 
 def reason_body(reason: Reason) -> dict[str, Any]:
-    return _lean(
+    return lean(
         {
             "code": reason.code,
             "text": reason.text,
@@ -169,7 +169,7 @@ def reason_body(reason: Reason) -> dict[str, Any]:
 
 
 def obligations_body(obligations: Obligations) -> dict[str, Any]:
-    return _lean(
+    return lean(
         {
             "approver_sets": [sorted(s) for s in obligations.approver_sets],
             "require": sorted(obligations.require),
@@ -190,7 +190,7 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
     """`at` is the time by the wall; what judging saw as `now` is kept beside it where the two differ."""
     grounds = decision.grounds
     at = at or grounds.at
-    body = _lean(
+    body = lean(
         {
             "request": decision.request.id,
             "verdict": decision.verdict.value,
@@ -199,13 +199,11 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
             "determined_by": grounds.determined_by,
             "reasons": [reason_body(r) for r in grounds.reasons],
             "tiers": [
-                _lean(
-                    {"action": t.action, "outcome": t.outcome, "policies": list(t.policies), "errors": list(t.errors)}
-                )
+                lean({"action": t.action, "outcome": t.outcome, "policies": list(t.policies), "errors": list(t.errors)})
                 for t in grounds.tiers
             ],
             "facts": {
-                f.name: _lean({"source": f.source, "as_of": f.as_of.isoformat(), "age_s": round(f.age_s, 3) or None})
+                f.name: lean({"source": f.source, "as_of": f.as_of.isoformat(), "age_s": round(f.age_s, 3) or None})
                 for f in grounds.facts
             },
             "obligations": obligations_body(grounds.obligations),
@@ -226,7 +224,7 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
         at=at,
         actor="cxplane",
         body=body,
-        private=_lean({"facts": {f.name: f.value for f in grounds.facts}, "context": dict(grounds.context)}),
+        private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": dict(grounds.context)}),
         release=grounds.release,
     )
 
@@ -282,7 +280,7 @@ def intent_entry(allowed: Allowed, *, at: datetime, due: datetime) -> NewEntry:
         stream=allowed.request.id,
         at=at,
         actor="cxplane",
-        body=_lean(
+        body=lean(
             {
                 "request": allowed.request.id,
                 "action": allowed.request.action,
@@ -303,7 +301,7 @@ def outcome_entry(
         stream=outcome.request,
         at=outcome.at,
         actor=actor,
-        body=_lean(
+        body=lean(
             {
                 "request": outcome.request,
                 "status": outcome.status.value,
@@ -311,13 +309,13 @@ def outcome_entry(
                 "error": outcome.error,
                 "kind": outcome.kind,
                 "attempts": [
-                    _lean({"at": a.at.isoformat(), "took_ms": round(a.took_ms, 2), "result": a.result, "said": a.said})
+                    lean({"at": a.at.isoformat(), "took_ms": round(a.took_ms, 2), "result": a.result, "said": a.said})
                     for a in outcome.attempts
                 ],
                 "due": due.isoformat() if due else None,
             }
         ),
-        private=_lean({"output": None if outcome.output is None else dict(outcome.output), "comment": comment}) or None,
+        private=lean({"output": None if outcome.output is None else dict(outcome.output), "comment": comment}) or None,
         release=release,
     )
 
@@ -345,7 +343,7 @@ def approval_opened(held: Held, approval: str, *, four_eyes: bool, at: datetime 
         stream=held.request.id,
         at=at or held.grounds.at,
         actor="cxplane",
-        body=_lean(
+        body=lean(
             {
                 "approval": approval,
                 "request": held.request.id,
@@ -378,7 +376,7 @@ def approval_decided(
         stream=request,
         at=at,
         actor=by,
-        body=_lean(
+        body=lean(
             {"approval": approval, "request": request, "status": status, "decided_by": by, "replaced_by": replaced_by}
         ),
         private={"comment": comment} if comment else None,
@@ -399,7 +397,7 @@ def customer_changed(
         at,
         actor,
         {},
-        _lean({"attributes": dict(attributes), "identities": [dict(i) for i in identities]}),
+        lean({"attributes": dict(attributes), "identities": [dict(i) for i in identities]}),
     )
 
 
@@ -421,11 +419,11 @@ def customer_consented(
     data: Sequence[str] = (),
 ) -> NewEntry:
     body = {"purpose": purpose, "granted": granted, "source": source}
-    return NewEntry("customer.consent", customer, at, actor, body | _lean({"channel": channel, "data": sorted(data)}))
+    return NewEntry("customer.consent", customer, at, actor, body | lean({"channel": channel, "data": sorted(data)}))
 
 
 def conversation_opened(conversation: str, *, customer: str | None, channel: str, at: datetime, actor: str) -> NewEntry:
-    return NewEntry("conversation.opened", conversation, at, actor, _lean({"customer": customer, "channel": channel}))
+    return NewEntry("conversation.opened", conversation, at, actor, lean({"customer": customer, "channel": channel}))
 
 
 def fact_recorded(conversation: str, *, name: str, value: Any, at: datetime, actor: str) -> NewEntry:
@@ -437,97 +435,21 @@ def release_made(
 ) -> NewEntry:
     """`requested`: when the change was asked for, or written."""
     asked = requested.isoformat() if requested else None
-    body = _lean({"hash": hash, "note": note, "gates": dict(gates), "requested": asked})
+    body = lean({"hash": hash, "note": note, "gates": dict(gates), "requested": asked})
     return NewEntry("release.made", hash, at, actor, body, release=hash)
 
 
 def release_live(hash: str, *, previous: str | None, at: datetime, actor: str) -> NewEntry:
-    return NewEntry("release.live", hash, at, actor, _lean({"hash": hash, "previous": previous}), release=hash)
+    return NewEntry("release.live", hash, at, actor, lean({"hash": hash, "previous": previous}), release=hash)
 
 
 def key_created(id: str, *, caller: str, hash: str, expires_at: datetime | None, at: datetime, actor: str) -> NewEntry:
     """`hash`: SHA-256 of the key, hex."""
     expires = expires_at.isoformat() if expires_at else None
     return NewEntry(
-        "key.created", id, at, actor, _lean({"id": id, "caller": caller, "hash": hash, "expires_at": expires})
+        "key.created", id, at, actor, lean({"id": id, "caller": caller, "hash": hash, "expires_at": expires})
     )
 
 
 def key_revoked(id: str, *, at: datetime, actor: str) -> NewEntry:
     return NewEntry("key.revoked", id, at, actor, {"id": id})
-
-
-def run_started(
-    id: str,
-    *,
-    journey: str,
-    key: str | None,
-    customer: str | None,
-    conversation: str | None,
-    input: Mapping[str, Any],
-    started_by: str,
-    at: datetime,
-    release: str,
-    parent: str | None = None,
-    cause: str | None = None,
-) -> NewEntry:
-    """`parent`: the run that started it and waits for its end."""
-    return NewEntry(
-        "run.started",
-        id,
-        at,
-        started_by,
-        _lean(
-            {
-                "run": id,
-                "journey": journey,
-                "key": key,
-                "customer": customer,
-                "conversation": conversation,
-                "parent": parent,
-                "started_by": started_by,
-            }
-        ),
-        {"input": dict(input)} if input else None,
-        release=release,
-        cause=cause,
-    )
-
-
-def run_told(
-    id: str,
-    *,
-    what: str,
-    by: str,
-    at: datetime,
-    comment: str = "",
-    private: Mapping[str, Any] | None = None,
-    **more: Any,
-) -> NewEntry:
-    """A person or system steers a run; `more`: step, compensate, positions, release."""
-    kept = _lean({"comment": comment, **(private or {})})
-    return NewEntry("run.told", id, at, by, _lean({"run": id, "what": what, "by": by, **more}), kept or None)
-
-
-def signal_entry(
-    stream: str,
-    *,
-    type: str,
-    source: str,
-    id: str,
-    key: str,
-    data: Any,
-    at: datetime,
-    actor: str,
-    cause: str | None = None,
-) -> NewEntry:
-    body = {"type": type, "source": source, "id": id, "key": key}
-    return NewEntry("signal", stream, at, actor, body, {"data": data} if data is not None else None, cause=cause)
-
-
-def task_answered(
-    task: str, run: str, *, by: str, how: str, answer: Mapping[str, Any], at: datetime, comment: str = ""
-) -> NewEntry:
-    """`how`: answered | defaulted."""
-    body = {"task": task, "run": run, "by": by, "how": how}
-    return NewEntry("task.answered", run, at, by, body, _lean({"answer": dict(answer), "comment": comment}))

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cxplane.domain.errors import ExpressionError
-from cxplane.domain.journey import For, Fork, Step, Try
+from cxplane.domain.journey import For, Fork, Step, Switch, Try
 from cxplane.domain.run import (
     Advanced,
     Did,
@@ -245,6 +245,9 @@ class Machine:
             tries = {name: n for name, n in token.tries.items() if name != step.name}
             caught = {name: e for name, e in token.caught.items() if name != step.name}
             token = self.put(change(token, tries=tries, caught=caught))
+        if isinstance(step, Switch):
+            self.follow(token, parent, next((c.then for c in step.cases if c.name == node.body), None))
+            return
         self.leave(token)
 
     def iterate(self, token: Token, node: Node, step: For, index: int, items: tuple[Json, ...]) -> None:

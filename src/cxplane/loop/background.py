@@ -12,14 +12,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 
-from cxplane.act.carry_out import deadline
-from cxplane.act.resolve import next_look, resolve
-from cxplane.decide.judge import resume
-from cxplane.domain.entries import grounds_from, outcome_from, request_from
 from cxplane.domain.errors import CxplaneError
 from cxplane.domain.outcome import Status
+from cxplane.domain.record import Appended, Write
 from cxplane.loop.approvals import Approvals
-from cxplane.loop.gate import GRACE, Gate
+from cxplane.loop.finding_out import find_out
+from cxplane.loop.gate import Gate
 from cxplane.loop.legs import LEG, Legs
 from cxplane.ports.work import Job, Work
 
@@ -104,23 +102,11 @@ class Background:
         row = await gate.store.request(gate.tenant, id)
         if row is None or row.status not in (Status.RUNNING, Status.UNKNOWN):
             return
-        entries = await gate.store.stream(gate.tenant, id)
-        asked = next(e for e in entries if e.kind == "request")
-        decided = [e for e in entries if e.kind == "decision" and e.body["verdict"] == "allow"]
-        if not decided:
+        found = await find_out(gate, id)
+        if found is None:
             return
-        live = await gate.releases.at(decided[-1].release or "")
-        action = live.rulebook.action(row.action)
-        if action is None:
-            return
-        allowed = resume(request_from(asked), grounds_from(decided[-1]), decided[-1].body.get("key"))
-        outcomes = [outcome_from(e) for e in entries if e.kind == "outcome"]
-        last = outcomes[-1] if outcomes else None
-        looks = len(outcomes)
-        # a worker that was paused must not act on what it lost: the lease bounds the whole look
-        async with asyncio.timeout((deadline(action) + GRACE).total_seconds()):
-            outcome = await resolve(allowed, live.plans.plan(action), live.systems, gate.clock, looks=looks, last=last)
-        due = gate.clock.now() + next_look(looks) if outcome.status is Status.UNKNOWN else None
-        if await gate.record_outcome(live, allowed, outcome, standing=row.status, due=due):
-            gate.telemetry.count("outcomes_total", {"action": action.id, "status": outcome.status.value})
-            log.info("request %s of %s: %s", id, action.id, outcome.status.value)
+        result = await gate.store.append(Write(gate.tenant, (found.entry,), expect=(id, row.status)))
+        if isinstance(result, Appended):
+            log.info("request %s of %s: %s", id, found.action, found.outcome.status.value)
+            if result.woke:
+                self._work.wake()

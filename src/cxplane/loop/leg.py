@@ -19,32 +19,23 @@ from typing import Any
 
 import msgspec
 
-from cxplane.act.carry_out import deadline
-from cxplane.act.resolve import next_look, resolve
-from cxplane.decide.judge import resume
 from cxplane.domain.decision import Allowed, Decision, Held, Refused
 from cxplane.domain.entries import (
     decision_entry,
-    grounds_from,
     outcome_entry,
-    outcome_from,
     request_entry,
-    request_from,
-    run_told,
 )
 from cxplane.domain.errors import Conflict, Malformed, NotFound
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller
-from cxplane.domain.record import Appended, Entry, Fenced, Mail, NewEntry, RequestRow, TakenRun, Write
+from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write
 from cxplane.domain.request import ActionRequest
 from cxplane.domain.run import (
-    Answered,
     AskAction,
     ChildEnded,
     Due,
     Effect,
     Event,
-    Heard,
     MoveTask,
     OpenTask,
     Run,
@@ -52,7 +43,6 @@ from cxplane.domain.run import (
     RunStatus,
     SendSignal,
     Settled,
-    Started,
     StartRun,
     StopRun,
     Told,
@@ -61,12 +51,15 @@ from cxplane.domain.run import (
     Went,
     state_from,
 )
+from cxplane.domain.run_entries import run_told
 from cxplane.journeys.advance import advance
-from cxplane.journeys.migrate import carried
+from cxplane.journeys.migrate import carried, preview
 from cxplane.journeys.program import Program
 from cxplane.journeys.waits import due
-from cxplane.loop.gate import FIRST_LOOK, GRACE, Gate
+from cxplane.loop.finding_out import find_out
+from cxplane.loop.gate import FIRST_LOOK, Gate
 from cxplane.loop.live import Live
+from cxplane.loop.mail import event_of, settled_by, settled_outcome, stands, word
 from cxplane.loop.pulse import Pulse, WhileAwake
 from cxplane.loop.run_entries import advanced_entry, task_moved, task_opened
 from cxplane.loop.taking_back import taking_back
@@ -116,6 +109,7 @@ class Leg:
         self._why: list[str] = []
         self._asks: list[Asked] = []
         self._doing: dict[asyncio.Task[Outcome], Allowed] = {}
+        self._target: tuple[str, Program | None] | None = None  # release and definition that it is told to go by
         self._more = False
         self._changed = False
         self._not_before: datetime | None = None  # a time that the store's clock says has come
@@ -164,44 +158,21 @@ class Leg:
             self._changed = True
             self._events += await self._events_of(one)
 
-    async def _events_of(self, mail: Mail) -> list[Event]:
+    async def _events_of(self, mail: Mail) -> Sequence[Event]:
         body, private = mail.body, mail.private or {}
         match body["kind"]:
-            case "started":
-                return [Started()]
-            case "signal":
-                data = private.get("data")
-                return [
-                    Heard(
-                        body["type"],
-                        body["key"],
-                        data if isinstance(data, Mapping) else {"value": data},
-                        source=body["source"],
-                        id=body["id"],
-                        at=body.get("at", ""),
-                    )
-                ]
             case "time":
                 return self._time(body)
             case "request":
-                return list(await self._stands(body["request"]))
-            case "task":
-                return [
-                    Answered(
-                        body["task"],
-                        private.get("answer", {}),
-                        by=body["by"],
-                        at=body.get("at", ""),
-                        comment=private.get("comment", ""),
-                    )
-                ]
-            case "run":
-                return [ChildEnded(body["run"], body["status"], private)]
-            case "told":
-                return await self._told(body, private)
-            case kind:
-                log.warning("run %s: mail of an unknown kind %s", self._run.id, kind)
-                return []
+                return await stands(self._store, self._tenant, body["request"])
+            case "told" if body["what"] == "migrate":
+                live = await self._gate.releases.at(body["release"])
+                self._target = (body["release"], live.programs.get(self._run.journey))
+        event = event_of(body, private)
+        if event is None:
+            log.warning("run %s: mail of an unknown kind %s", self._run.id, body["kind"])
+            return []
+        return [event]
 
     def _time(self, body: Mapping[str, Any]) -> list[Event]:
         """The store's clock said that it has come, whatever ours says. One for a wait that has gone is nothing."""
@@ -219,37 +190,6 @@ class Leg:
         now = self._gate.clock.now()
         return now if self._not_before is None else max(now, self._not_before)
 
-    async def _stands(self, request: str) -> list[Event]:
-        """How a request stands that the run asked for, and whichever took its place."""
-        row = await self._store.request(self._tenant, request)
-        if row is None:
-            return []
-        told = settled_row(row, await self._store.stream(self._tenant, request))
-        found: list[Event] = [told]
-        if told.replaced_by is not None:
-            found += await self._stands(told.replaced_by)
-        return found
-
-    async def _told(self, body: Mapping[str, Any], private: Mapping[str, Any]) -> list[Event]:
-        if body["what"] == "migrate":
-            live = await self._gate.releases.at(body["release"])
-            program = live.programs.get(self._run.journey)
-            if program is None:
-                log.warning("run %s: the release to migrate to has no journey %s", self._run.id, self._run.journey)
-                return []
-            self._run = replace(self._run, state=carried(self._program, program, self._run.state))
-            self._program, self._release = program, body["release"]
-        return [
-            Told(
-                body["what"],
-                by=body["by"],
-                step=body.get("step"),
-                positions=body.get("positions", {}),
-                compensate=body.get("compensate", True),
-                comment=private.get("comment", ""),
-            )
-        ]
-
     async def _pick_up(self) -> None:
         """An earlier holder ended in the middle: what it asked for is asked again, or found out."""
         for token in self._run.state.tokens:
@@ -258,36 +198,15 @@ class Leg:
                 continue
             row = await self._store.request(self._tenant, request)
             if row is not None and row.status == Status.RUNNING:
-                await self._find_out(request)
+                found = await find_out(self._gate, request, self._systems)
+                if found is not None:
+                    write = Write(self._tenant, (found.entry,), fence=self._fence, expect=(request, Status.RUNNING))
+                    self._heard(await self._store.append(write))
             if row is not None:
-                self._events += await self._stands(request)
+                self._events += await stands(self._store, self._tenant, request)
             else:
                 self._events.append(Unasked(request))
         self._changed = True
-
-    async def _find_out(self, id: str) -> None:
-        """Between intent and outcome somebody died: look, or ask again with the same key. Never guess."""
-        gate = self._gate
-        entries = await self._store.stream(self._tenant, id)
-        decided = [e for e in entries if e.kind == "decision" and e.body["verdict"] == "allow"]
-        if not decided:
-            return
-        live = await gate.releases.at(decided[-1].release or "")
-        asked = request_from(next(e for e in entries if e.kind == "request"))
-        action = live.rulebook.action(asked.action)
-        if action is None:
-            return
-        allowed = resume(asked, grounds_from(decided[-1]), decided[-1].body.get("key"))
-        outcomes = [outcome_from(e) for e in entries if e.kind == "outcome"]
-        async with asyncio.timeout((deadline(action) + GRACE).total_seconds()):
-            outcome = await resolve(
-                allowed, live.plans.plan(action), self._systems(live), gate.clock, looks=len(outcomes)
-            )
-        at = gate.clock.now() + next_look(len(outcomes)) if outcome.status is Status.UNKNOWN else None
-        entry = outcome_entry(outcome, release=live.release.hash, due=at)
-        self._heard(
-            await self._store.append(Write(self._tenant, (entry,), fence=self._fence, expect=(id, Status.RUNNING)))
-        )
 
     # going on -------------------------------------------------------------------------------------------
 
@@ -296,13 +215,15 @@ class Leg:
         for event in events:
             before = self._run.state
             try:
+                if isinstance(event, Told) and event.what == "migrate":
+                    self._migrate(event)
                 step = advance(self._program, self._run, event, self._now())
             except ValueError as problem:  # a person told it something that cannot be
                 log.info("run %s: %s", self._run.id, problem)
                 self._went.append(Went("", "told", "invalid", str(problem)))
                 self._changed = True
                 continue
-            self._why.append(_word(event))
+            self._why.append(word(event))
             self._run = replace(self._run, state=step.state)
             self._went += step.went
             self._changed = self._changed or step.state != before or bool(step.went)
@@ -310,6 +231,18 @@ class Leg:
                 await self._effect(effect)
         waited = {t.wait.request for t in self._run.state.tokens if t.wait is not None}
         self._asks = [a for a in self._asks if isinstance(a, UndoRequest) or a.request in waited]
+
+    def _migrate(self, event: Told) -> None:
+        """Go by the new definition from here on. ValueError where the run has no place in it."""
+        assert self._target is not None
+        release, program = self._target
+        if program is None:
+            raise ValueError(f"the release to migrate to has no journey {self._run.journey}")
+        position = preview(self._program, program, self._run.state, event.positions)
+        if position.kind == "impossible":
+            raise ValueError(position.why)
+        self._run = replace(self._run, state=carried(self._program, program, self._run.state))
+        self._program, self._release = program, release
 
     async def _effect(self, effect: Effect) -> None:
         now = self._gate.clock.now()
@@ -341,7 +274,7 @@ class Leg:
         for ask in asks:
             known = await self._store.request(self._tenant, ask.request) if self._broken_off else None
             if known is not None:  # an earlier holder asked it
-                self._events += await self._stands(ask.request)
+                self._events += await stands(self._store, self._tenant, ask.request)
                 continue
             if isinstance(ask, UndoRequest) and self._expect is not None:
                 await self._commit(rest=False)  # what is to be taken back must be on record as done
@@ -388,9 +321,9 @@ class Leg:
             self._events.append(Settled(decision.request.id, Status.FAILED, error=str(problem), kind="refused"))
             return
         # the business key may have been taken by another request, which then answers for this one
-        stands = await self._stands(view.id)
-        if stands and isinstance(stands[0], Settled):
-            self._events.append(replace(stands[0], request=decision.request.id))
+        found = await stands(self._store, self._tenant, view.id)
+        if found:
+            self._events.append(replace(found[0], request=decision.request.id))
 
     def _follow(self, live: Live, decision: Decision) -> None:
         if isinstance(decision, Allowed):
@@ -477,7 +410,7 @@ class Leg:
             self._pending = [e for e in self._pending if e.kind != "outcome"]
             moved, self._expect = self._expect, None
             assert moved is not None
-            self._events += await self._stands(moved[0])
+            self._events += await stands(self._store, self._tenant, moved[0])
             return False
         self._committed(result)
         return not result.more
@@ -503,49 +436,3 @@ class Leg:
         self._pending, self._expect = [], None
         self._went.append(Went("", "failed", "internal", why))
         await self._commit(rest=True)
-
-
-# how a request stands, as an event ------------------------------------------------------------------------
-
-
-def settled_row(row: RequestRow, entries: Sequence[Entry]) -> Settled:
-    """From the record: what it says of a request that the run asked for."""
-    output, kind = None, None
-    reasons: tuple[str, ...] = ()
-    for entry in entries:
-        if entry.kind == "outcome":
-            outcome = outcome_from(entry)
-            output, kind = outcome.output, outcome.kind
-        elif entry.kind == "decision":
-            reasons = tuple(str(r["text"]) for r in entry.body.get("reasons", ()))
-    return Settled(
-        row.id, row.status, output=output, error=row.error, kind=kind, reasons=reasons, replaced_by=row.replaced_by
-    )
-
-
-def settled_outcome(outcome: Outcome) -> Settled:
-    return Settled(outcome.request, outcome.status, output=outcome.output, error=outcome.error, kind=outcome.kind)
-
-
-def settled_by(refused: Refused) -> Settled:
-    return Settled(refused.request.id, Status.REFUSED, reasons=tuple(r.text for r in refused.grounds.reasons))
-
-
-def _word(event: Event) -> str:
-    match event:
-        case Started():
-            return "started"
-        case Settled(status=status):
-            return f"request {status}"
-        case Unasked():
-            return "asked again"
-        case Due(what=what):
-            return f"time {what}"
-        case Heard(signal=signal):
-            return f"signal {signal}"
-        case Answered():
-            return "task answered"
-        case ChildEnded():
-            return "journey ended"
-        case Told(what=what):
-            return f"told {what}"

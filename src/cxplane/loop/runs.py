@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cxplane.domain.entries import run_told, task_answered
 from cxplane.domain.errors import Conflict, Forbidden, Malformed, NotFound, StoreError
 from cxplane.domain.journey import Journey
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.record import Appended, Entry, NewEntry, Write
 from cxplane.domain.run import Run, RunRow, RunStatus, TaskRow, Told, state_from
+from cxplane.domain.run_entries import run_told, task_answered
 from cxplane.domain.values import Json, JsonObject, derived_id, new_id
 from cxplane.domain.views import RunView
 from cxplane.journeys.advance import advance

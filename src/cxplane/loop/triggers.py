@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cxplane.domain.entries import run_started, signal_entry
 from cxplane.domain.errors import Conflict, ExpressionError, Malformed, NotFound
 from cxplane.domain.record import Appended, NewEntry, NewRun, RunTaken, SignalTaken, Write
 from cxplane.domain.run import Run, SendSignal, StartRun
+from cxplane.domain.run_entries import run_started, signal_entry
 from cxplane.domain.values import Json, JsonObject, canonical, derived_id, digest
 from cxplane.journeys.program import Program
 from cxplane.loop.live import Live, Releases

@@ -1,0 +1,86 @@
+"""Entries of journeys that are written outside a leg. What each carries is in `domain/entries.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from cxplane.domain.entries import lean
+from cxplane.domain.record import NewEntry
+
+
+def run_started(
+    id: str,
+    *,
+    journey: str,
+    key: str | None,
+    customer: str | None,
+    conversation: str | None,
+    input: Mapping[str, Any],
+    started_by: str,
+    at: datetime,
+    release: str,
+    parent: str | None = None,
+    cause: str | None = None,
+) -> NewEntry:
+    """`parent`: the run that started it and waits for its end."""
+    return NewEntry(
+        "run.started",
+        id,
+        at,
+        started_by,
+        lean(
+            {
+                "run": id,
+                "journey": journey,
+                "key": key,
+                "customer": customer,
+                "conversation": conversation,
+                "parent": parent,
+                "started_by": started_by,
+            }
+        ),
+        {"input": dict(input)} if input else None,
+        release=release,
+        cause=cause,
+    )
+
+
+def run_told(
+    id: str,
+    *,
+    what: str,
+    by: str,
+    at: datetime,
+    comment: str = "",
+    private: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> NewEntry:
+    """A person or system steers a run; `more`: step, compensate, positions, release."""
+    kept = lean({"comment": comment, **(private or {})})
+    return NewEntry("run.told", id, at, by, lean({"run": id, "what": what, "by": by, **more}), kept or None)
+
+
+def signal_entry(
+    stream: str,
+    *,
+    type: str,
+    source: str,
+    id: str,
+    key: str,
+    data: Any,
+    at: datetime,
+    actor: str,
+    cause: str | None = None,
+) -> NewEntry:
+    body = {"type": type, "source": source, "id": id, "key": key}
+    return NewEntry("signal", stream, at, actor, body, {"data": data} if data is not None else None, cause=cause)
+
+
+def task_answered(
+    task: str, run: str, *, by: str, how: str, answer: Mapping[str, Any], at: datetime, comment: str = ""
+) -> NewEntry:
+    """`how`: answered | defaulted."""
+    body = {"task": task, "run": run, "by": by, "how": how}
+    return NewEntry("task.answered", run, at, by, body, lean({"answer": dict(answer), "comment": comment}))

@@ -1,0 +1,107 @@
+"""What came for a run, as events that `advance` understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cxplane.domain.decision import Refused
+from cxplane.domain.entries import outcome_from
+from cxplane.domain.outcome import Outcome, Status
+from cxplane.domain.record import Entry, RequestRow
+from cxplane.domain.run import Answered, ChildEnded, Due, Event, Heard, Settled, Started, Told, Unasked
+from cxplane.ports.store import Store
+
+
+def event_of(body: Mapping[str, Any], private: Mapping[str, Any]) -> Event | None:
+    """Of mail that says everything itself; None for the others."""
+    match body["kind"]:
+        case "started":
+            return Started()
+        case "signal":
+            data = private.get("data")
+            return Heard(
+                body["type"],
+                body["key"],
+                data if isinstance(data, Mapping) else {"value": data},
+                source=body["source"],
+                id=body["id"],
+                at=body.get("at", ""),
+            )
+        case "task":
+            return Answered(
+                body["task"],
+                private.get("answer", {}),
+                by=body["by"],
+                at=body.get("at", ""),
+                comment=private.get("comment", ""),
+            )
+        case "run":
+            return ChildEnded(body["run"], body["status"], private)
+        case "told":
+            return Told(
+                body["what"],
+                by=body["by"],
+                step=body.get("step"),
+                positions=body.get("positions", {}),
+                compensate=body.get("compensate", True),
+                comment=private.get("comment", ""),
+            )
+        case _:
+            return None
+
+
+async def stands(store: Store, tenant: str, request: str) -> list[Settled]:
+    """How a request stands that the run asked for, and whichever took its place; nothing if it is not on record."""
+    row = await store.request(tenant, request)
+    if row is None:
+        return []
+    told = settled_row(row, await store.stream(tenant, request))
+    found = [told]
+    if told.replaced_by is not None:
+        found += await stands(store, tenant, told.replaced_by)
+    return found
+
+
+def settled_row(row: RequestRow, entries: Sequence[Entry]) -> Settled:
+    """From the record."""
+    output, kind = None, None
+    reasons: tuple[str, ...] = ()
+    for entry in entries:
+        if entry.kind == "outcome":
+            outcome = outcome_from(entry)
+            output, kind = outcome.output, outcome.kind
+        elif entry.kind == "decision":
+            reasons = tuple(str(r["text"]) for r in entry.body.get("reasons", ()))
+    return Settled(
+        row.id, row.status, output=output, error=row.error, kind=kind, reasons=reasons, replaced_by=row.replaced_by
+    )
+
+
+def settled_outcome(outcome: Outcome) -> Settled:
+    return Settled(outcome.request, outcome.status, output=outcome.output, error=outcome.error, kind=outcome.kind)
+
+
+def settled_by(refused: Refused) -> Settled:
+    return Settled(refused.request.id, Status.REFUSED, reasons=tuple(r.text for r in refused.grounds.reasons))
+
+
+def word(event: Event) -> str:
+    """For the record: what brought the run on. No customer data."""
+    match event:
+        case Started():
+            return "started"
+        case Settled(status=status):
+            return f"request {status}"
+        case Unasked():
+            return "asked again"
+        case Due(what=what):
+            return f"time {what}"
+        case Heard(signal=signal):
+            return f"signal {signal}"
+        case Answered():
+            return "task answered"
+        case ChildEnded():
+            return "journey ended"
+        case Told(what=what):
+            return f"told {what}"
