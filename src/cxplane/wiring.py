@@ -177,6 +177,7 @@ def open_release(systems: Connectors) -> Any:
     from cxplane.control.load import load
     from cxplane.decide.rulebook import Rulebook
     from cxplane.decide.shape import Contract
+    from cxplane.domain.journey import Listen
     from cxplane.domain.release import Release
     from cxplane.journeys.program import Program
     from cxplane.journeys.starting import Starting
@@ -196,7 +197,15 @@ def open_release(systems: Connectors) -> Any:
             starting = Starting.compile(journey, cel)
             for signal in starting.signals:
                 starts[signal] = (*starts.get(signal, ()), starting)
-        return Live(rulebook, CallPlans(repo.actions, cel), systems, contracts, programs, inputs, starts)
+        listened = frozenset(
+            one.signal
+            for journey in repo.journeys.values()
+            for step in journey.walk()
+            if isinstance(step, Listen)
+            for one in step.signals
+        )
+        plans = CallPlans(repo.actions, cel)
+        return Live(rulebook, plans, systems, contracts, programs, inputs, listened, starts)
 
     return compile_release
 

@@ -77,10 +77,12 @@ class Mailroom:
                     await asyncio.sleep(self.pause_s)
                 if mail.body["kind"] == "told":
                     seen.append(mail.body["n"])
-                if self.steps:  # one commit a letter
-                    if isinstance(await self.store.append(drained(taken, seen, [mail.ref], idle=False)), Fenced):
-                        self.fenced += 1
-                        return
+                if not self.steps:
+                    continue
+                one = drained(taken, seen, [mail.ref], idle=False)  # one commit a letter
+                if isinstance(await self.store.append(one), Fenced):
+                    self.fenced += 1
+                    return
             result = await self.store.append(drained(taken, seen, [m.ref for m in taken.mail], idle=True))
             if isinstance(result, Fenced):
                 self.fenced += 1

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -127,11 +128,13 @@ def _fields(entry: object) -> dict[str, object]:
     return {name: getattr(entry, name) for name in type(entry).__dataclass_fields__}  # type: ignore[attr-defined]
 
 
-def said(id: str, key: str = "k1", type: str = "doc.in") -> Write:
+def said(id: str, key: str = "k1", type: str = "doc.in", *, keep: bool = False) -> Write:
     stream = f"sig_{id}"
     entry = signal_entry(
         stream, type=type, source="test", id=id, key=key, data={"n": id}, at=datetime.now(UTC), actor="test"
     )
+    if keep:
+        entry = replace(entry, body={**entry.body, "keep": True})
     return Write(T, (entry,), new_signal=stream)
 
 
@@ -151,11 +154,18 @@ async def test_a_signal_reaches_who_listens_once(store: PostgresStore) -> None:
     assert [(m.body["kind"], (m.private or {})["data"]) for m in again.mail] == [("signal", {"n": "s1"})]
 
 
-async def test_a_signal_that_comes_early_waits_for_the_first_who_listens(store: PostgresStore) -> None:
-    await store.append(said("s1"))
-    await store.append(said("s2"))
-    for run, wanted in (("r1", ["s1", "s2"]), ("r2", [])):
-        await store.append(begun(run))
+async def test_a_signal_that_came_before_a_run_is_for_the_first_who_listens_a_later_one_for_all(
+    store: PostgresStore,
+) -> None:
+    await store.append(said("s1", keep=True))
+    await store.append(said("s2", keep=True))
+    await store.append(said("s0"))  # no journey listens for such
+    await store.append(begun("r1"))
+    await store.append(begun("r3"))
+    await store.append(said("s3", keep=True))
+    for run, wanted in (("r1", ["s1", "s2", "s3"]), ("r2", []), ("r3", ["s3"])):
+        if run == "r2":
+            await store.append(begun(run))
         taken = await store.runs.take(T, run)
         assert taken is not None
         await store.append(drained(taken, [], [m.ref for m in taken.mail], idle=True, listens=[["doc.in", "k1"]]))
@@ -213,7 +223,7 @@ async def test_folding_again_gives_the_same_runs_and_mail(store: PostgresStore, 
     await store.append(said("s1"))
     await store.append(said("s2", key="k2"))
     await store.append(letter("r1", 1))
-    tables = ("run", "inbox", "timer", "listen", "early", "signal", "task")
+    tables = ("run", "inbox", "timer", "listen", "recent", "heard", "signal", "task")
     link = await asyncpg.connect(dsn)
 
     async def shown() -> list[object]:

@@ -19,12 +19,11 @@ from cxplane.domain.entries import (
     customer_changed,
     customer_consented,
     fact_recorded,
-    key_created,
-    key_revoked,
     release_live,
     release_made,
 )
 from cxplane.domain.errors import Malformed
+from cxplane.domain.key_entries import key_created, key_revoked
 from cxplane.domain.record import (
     Appended,
     BudgetExhausted,

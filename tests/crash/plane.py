@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from cxplane.domain.entries import key_created
+from cxplane.domain.key_entries import key_created
 from cxplane.domain.keys import new_api_key
 from cxplane.domain.record import Write
 from cxplane.wiring import Settings, open_store

@@ -1,8 +1,8 @@
 """Read the pages of docs/ as a reader does: type what they say, and look whether the screen shows what they show.
 
 A block ```console is typed line by line: `$ ` begins a command, the lines below are its screen. `…` stands for anything: in
-a line, as a line of its own for any number of lines, and in a command (`req_…`, `apr_…`, `cxp_…`) for the last such id that
-the screen showed. A comment before a block says more: `<!-- file: PATH -->` writes the block to a file, `<!-- exit: N -->`
+a line, as a line of its own for any number of lines, and in a command (`req_…`, `run_…`, `tsk_…` …) for the last such id that
+the screen showed; `--from …` is the release that was live before, as `cxplane release` says it. A comment before a block says more: `<!-- file: PATH -->` writes the block to a file, `<!-- exit: N -->`
 is how its last command ends, `<!-- not run -->` is only to be read.
 """
 
@@ -22,7 +22,12 @@ from socket import socket
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 _BLOCK = re.compile(r"(?:^<!-- (?P<note>[^\n]+?) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
-_IDS = {"req_": r"\breq_[0-9a-f]{32}\b", "apr_": r"\bapr_[0-9a-f]{32}\b", "cxp_": r"\bcxp_[0-9a-f]{12}_[0-9a-f]{48}\b"}
+_IDS = {
+    **{prefix: rf"\b{prefix}[0-9a-f]{{32}}\b" for prefix in ("req_", "apr_", "run_", "tsk_", "sig_")},
+    "cxp_": r"\bcxp_[0-9a-f]{12}_[0-9a-f]{48}\b",
+    "--from ": r"(?<=; before: )[0-9a-f]{12}\b",
+}
+_READY = ("http://", "working; stop with")  # what a program that goes on running says when it is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,7 @@ class Terminal:
             )
         self._running.append(process)
         until = time.monotonic() + 60
-        while "http://" not in (told := log.read_text()):  # both say where they are once they are there
+        while not any(said in (told := log.read_text()) for said in _READY):
             assert process.poll() is None, f"`{command}` ended:\n{told}"
             assert time.monotonic() < until, f"`{command}` does not get ready:\n{told}"
             time.sleep(0.05)
@@ -154,7 +159,7 @@ class Terminal:
     def _screen(self, text: str) -> str:
         for prefix, shape in _IDS.items():
             if found := re.findall(shape, text):
-                self.seen[prefix] = found[-1]
+                self.seen[prefix] = found[-1] if found[-1].startswith(prefix) else prefix + found[-1]
         return text
 
     def close(self) -> None:

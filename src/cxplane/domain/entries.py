@@ -22,7 +22,7 @@ run.started             run id        run journey key customer conversation pare
 run.advanced            run id        run status event went at waits error next_due; only where they changed: timers listens;
                                       took idle result                                               private: state texts
 run.told                run id        run what by step …                                             private: comment input
-signal                  signal id     type source id key                                             private: data
+signal                  signal id     type source id key keep starts                                 private: data
 task.opened             run id        task run journey step what team person customer action due     private: text choices form show
 task.moved              run id        task how team
 task.answered           run id        task by how                                                    private: answer comment
@@ -42,7 +42,8 @@ Folding rules:
 - `release.live` makes that release the live one.
 - `run.started`, `run.told`, `task.answered`, a `signal` that somebody listens for, the end of a journey that another one started,
   and whatever settles a request that a run asked for put a line into the run's mailbox; if the run rests, it is woken. A `signal`
-  that nobody listens for is kept for a week for whoever listens then. What the holder of the run appends itself (`leg` in
+  that a journey listens for (`keep`) is kept for a week for runs that come to listen later: each hears it once, and one from
+  before the run began only if nobody has heard it. What the holder of the run appends itself (`leg` in
   `takes`) is no news to it.
 - `run.advanced` sets state, status, timers and listens of the run and removes from the mailbox what it `took`; with `idle` the
   run rests, unless something came meanwhile.
@@ -441,15 +442,3 @@ def release_made(
 
 def release_live(hash: str, *, previous: str | None, at: datetime, actor: str) -> NewEntry:
     return NewEntry("release.live", hash, at, actor, lean({"hash": hash, "previous": previous}), release=hash)
-
-
-def key_created(id: str, *, caller: str, hash: str, expires_at: datetime | None, at: datetime, actor: str) -> NewEntry:
-    """`hash`: SHA-256 of the key, hex."""
-    expires = expires_at.isoformat() if expires_at else None
-    return NewEntry(
-        "key.created", id, at, actor, lean({"id": id, "caller": caller, "hash": hash, "expires_at": expires})
-    )
-
-
-def key_revoked(id: str, *, at: datetime, actor: str) -> NewEntry:
-    return NewEntry("key.revoked", id, at, actor, {"id": id})

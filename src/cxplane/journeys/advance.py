@@ -154,7 +154,7 @@ def _settled(m: Machine, event: Settled) -> bool:
     step = m.program.node(token.at).step
     assert isinstance(step, (Call, Say))
     action = m.program.action_of(step)
-    if event.status == "done":
+    if event.status == "done" and not event.read:
         m.done(token, event.request, action)
     if token.lost:
         m.tokens.pop(token.id)

@@ -207,7 +207,7 @@ class Machine:
         """On to what follows the step where the token is."""
         node = self.program.node(token.at)
         self.note(node.name, how)
-        self._after(token, node, node.step.then)
+        self._after(token, node, node.step.then if how != "passed by" else None)
 
     def follow(self, token: Token, node: Node, then: str | None) -> None:
         """Out of a `switch`, where its case says `then`."""

@@ -77,7 +77,7 @@ class _Paths:
         if before is None:
             return
         if step.when is not None:
-            yield step.then, before  # `then` holds for a step that is passed by as well
+            yield None, before
         if isinstance(step, Switch):
             for case in step.cases:
                 after = self.through(case.steps, before)

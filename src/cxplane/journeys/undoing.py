@@ -34,6 +34,9 @@ def settled(m: Machine, token: Token, event: Settled) -> None:
         m.did = [change(d, undone=True) if d.request == of else d for d in m.did]
         m.note(next((d.step for d in m.did if d.request == of), ""), "undone")
         rest(m, token)
+    elif event.status == "kept":
+        m.note(next((d.step for d in m.did if d.request == wait.undo[0]), ""), "kept", text=event.error or "")
+        rest(m, token)
     elif event.status == "replaced" and event.replaced_by:
         m.put(change(token, wait=change(wait, request=event.replaced_by)))
     elif event.status == "failed" and event.kind == "retry":

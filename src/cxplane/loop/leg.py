@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from cxplane.domain.catalog import Risk
 from cxplane.domain.decision import Allowed, Decision, Held, Refused
 from cxplane.domain.entries import (
     decision_entry,
@@ -278,6 +279,9 @@ class Leg:
                 continue
             if isinstance(ask, UndoRequest) and self._expect is not None:
                 await self._commit(rest=False)  # what is to be taken back must be on record as done
+            if isinstance(ask, UndoRequest) and (why := await self._stays(live, ask)) is not None:
+                self._events.append(Settled(ask.request, "kept", error=why))
+                continue
             try:
                 request = await self._request(live, ask)
             except Conflict as problem:
@@ -291,7 +295,7 @@ class Leg:
                 case Allowed() if not self._writes(live, request):
                     outcome = await self._gate.carry_out(live, decision, self._systems(live))
                     self._pending += self._gate.read_entries(live, decision, outcome)
-                    self._events.append(settled_outcome(outcome))
+                    self._events.append(settled_outcome(outcome, read=True))
                 case _:
                     await self._put(live, decision)
 
@@ -368,6 +372,14 @@ class Leg:
             cause=self._run.id,
             run=self._run.id,
         )
+
+    async def _stays(self, live: Live, ask: UndoRequest) -> str | None:
+        """Why what was done may stay: its entry says that nothing takes it back, and little hangs on it. Else None."""
+        row = await self._store.request(self._tenant, ask.undoes)
+        action = live.rulebook.action(row.action) if row is not None else None
+        if action is None or action.undo is None or action.undo.none is None:
+            return None
+        return action.undo.none if action.risk in (Risk.LOW, Risk.MEDIUM) else None
 
     def _caller(self, live: Live, name: str | None) -> Caller:
         """The journey as the live release knows it, or the person who does the step."""

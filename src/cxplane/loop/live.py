@@ -35,6 +35,7 @@ class Live:
     contracts: Mapping[str, str] = field(default_factory=dict)  # action -> hash of the contract that conformance tests
     programs: Mapping[str, Program] = field(default_factory=dict)  # journey -> what a run goes by
     inputs: Mapping[str, Contract] = field(default_factory=dict)  # journey -> what it is started with
+    listened: frozenset[str] = frozenset()  # types of signals that some journey listens for
     starts: Mapping[str, tuple[Starting, ...]] = field(
         default_factory=dict
     )  # type of signal -> journeys that begin with it

@@ -66,6 +66,7 @@ async def stands(store: Store, tenant: str, request: str) -> list[Settled]:
 def settled_row(row: RequestRow, entries: Sequence[Entry]) -> Settled:
     """From the record."""
     output, kind = None, None
+    read = not any(entry.kind == "intent" for entry in entries)
     reasons: tuple[str, ...] = ()
     for entry in entries:
         if entry.kind == "outcome":
@@ -74,12 +75,20 @@ def settled_row(row: RequestRow, entries: Sequence[Entry]) -> Settled:
         elif entry.kind == "decision":
             reasons = tuple(str(r["text"]) for r in entry.body.get("reasons", ()))
     return Settled(
-        row.id, row.status, output=output, error=row.error, kind=kind, reasons=reasons, replaced_by=row.replaced_by
+        row.id,
+        row.status,
+        output=output,
+        error=row.error,
+        kind=kind,
+        reasons=reasons,
+        replaced_by=row.replaced_by,
+        read=read,
     )
 
 
-def settled_outcome(outcome: Outcome) -> Settled:
-    return Settled(outcome.request, outcome.status, output=outcome.output, error=outcome.error, kind=outcome.kind)
+def settled_outcome(outcome: Outcome, *, read: bool = False) -> Settled:
+    output, error = outcome.output, outcome.error
+    return Settled(outcome.request, outcome.status, output=output, error=error, kind=outcome.kind, read=read)
 
 
 def settled_by(refused: Refused) -> Settled:

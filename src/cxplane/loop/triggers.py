@@ -127,8 +127,10 @@ class Triggers:
             at=self._clock.now(),
             actor=by,
         )
+        noted: dict[str, Json] = {"keep": True} if signal.type in live.listened else {}
         if starts:
-            entry = replace(entry, body={**entry.body, "starts": [new.journey for _, new in starts]})
+            noted["starts"] = [new.journey for _, new in starts]
+        entry = replace(entry, body={**entry.body, **noted})
         started: list[str] = []
         # a run that is on record without its signal does no harm; a signal without its run would be lost
         for begun, new in starts[1:]:

@@ -19,11 +19,10 @@ from cxplane.domain.entries import (
     customer_changed,
     customer_consented,
     fact_recorded,
-    key_created,
-    key_revoked,
     release_live,
     release_made,
 )
+from cxplane.domain.key_entries import key_created, key_revoked
 from cxplane.domain.record import Appended, KeyClaim, NewEntry, Write
 from tests.contracts.test_store import ACTION, NOW, T, allowed, came_out, decided, held, intended, takes
 

@@ -42,7 +42,7 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # plans are kept; those made while the tables were empty may take any index, and autovacuum looks only now and then
 _LOOK = (
     "analyze cxplane.request, cxplane.claim, cxplane.budget_use, cxplane.intent, cxplane.approval, cxplane.customer,"
-    " cxplane.conversation, cxplane.run, cxplane.mailbox, cxplane.inbox, cxplane.timer, cxplane.listen, cxplane.early,"
+    " cxplane.conversation, cxplane.run, cxplane.mailbox, cxplane.inbox, cxplane.timer, cxplane.listen, cxplane.recent,"
     " cxplane.signal, cxplane.task, cxplane.pgqueuer"
 )
 _APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7) a"

@@ -69,7 +69,7 @@ def create(settings: Settings, caller: str, expires: str | None, save: bool, as_
 
 
 async def _create(store: Store, settings: Settings, caller: str, lasts: timedelta | None) -> dict[str, Any]:
-    from cxplane.domain.entries import key_created
+    from cxplane.domain.key_entries import key_created
     from cxplane.domain.keys import new_api_key
     from cxplane.domain.record import Write
 
@@ -168,8 +168,8 @@ def revoke(settings: Settings, id: str, as_json: bool) -> None:
 
 
 async def _revoke(store: Store, settings: Settings, id: str) -> bool:
-    from cxplane.domain.entries import key_revoked
     from cxplane.domain.errors import NotFound
+    from cxplane.domain.key_entries import key_revoked
     from cxplane.domain.record import Write
 
     tenant = await tenant_of(settings, store)

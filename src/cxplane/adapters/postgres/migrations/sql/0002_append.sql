@@ -186,7 +186,8 @@ begin
     delete from cxplane.inbox where tenant = t;
     delete from cxplane.timer where tenant = t;
     delete from cxplane.listen where tenant = t;
-    delete from cxplane.early where tenant = t;
+    delete from cxplane.recent where tenant = t;
+    delete from cxplane.heard where tenant = t;
     delete from cxplane.signal where tenant = t;
     delete from cxplane.task where tenant = t;
     for e in select * from cxplane.entry where tenant = t order by position loop

@@ -1,4 +1,4 @@
--- Runs of journeys. What is folded from the journal: run, inbox, timer, listen, early, signal, task. What is not: mailbox.
+-- Runs of journeys. What is folded from the journal: run, inbox, timer, listen, recent, heard, signal, task. What is not: mailbox.
 
 alter table cxplane.request add column run text collate "C";
 create index request_run_idx on cxplane.request (tenant, run) where run is not null;
@@ -12,6 +12,7 @@ create table cxplane.run (
     started_at timestamptz not null,
     updated_at timestamptz not null,
     started_by text not null,
+    began bigint not null default 0,        -- the position of its first entry
     customer text collate "C",
     conversation text collate "C",
     key text collate "C",
@@ -81,18 +82,27 @@ create table cxplane.signal (
 );
 create index signal_at_idx on cxplane.signal (at);
 
--- Signals that nobody listened for when they came, for who listens later.
-create table cxplane.early (
+-- Signals of the last days that a journey may listen for, for who comes to listen later. Each run hears each once; one that
+-- came before a run began is for that run only if nobody has heard it.
+create table cxplane.recent (
     tenant text collate "C" not null,
     type text collate "C" not null,
     key text collate "C" not null,
     position bigint not null,
     until timestamptz not null,
+    heard boolean not null,
     body jsonb not null,
     private jsonb,
     primary key (tenant, type, key, position)
 );
-create index early_until_idx on cxplane.early (until);
+create index recent_until_idx on cxplane.recent (until);
+
+create table cxplane.heard (
+    tenant text collate "C" not null,
+    run text collate "C" not null,
+    position bigint not null,
+    primary key (tenant, run, position)
+);
 
 create table cxplane.task (
     tenant text collate "C" not null,
@@ -156,10 +166,10 @@ declare
 begin
     case e.kind
     when 'run.started' then
-        insert into cxplane.run (tenant, id, journey, release, status, started_at, updated_at, started_by, customer, conversation,
-            key, parent, input)
-        values (e.tenant, e.stream, b ->> 'journey', e.release, 'ready', e.at, e.at, b ->> 'started_by', b ->> 'customer',
-            b ->> 'conversation', b ->> 'key', b ->> 'parent', e.private -> 'input')
+        insert into cxplane.run (tenant, id, journey, release, status, started_at, updated_at, started_by, began,
+            customer, conversation, key, parent, input)
+        values (e.tenant, e.stream, b ->> 'journey', e.release, 'ready', e.at, e.at, b ->> 'started_by', e.position,
+            b ->> 'customer', b ->> 'conversation', b ->> 'key', b ->> 'parent', e.private -> 'input')
         on conflict do nothing;
         return case when cxplane.post(e.tenant, e.stream, 'p' || e.position, '{"kind": "started"}', null) then 1 else -1 end;
     when 'run.advanced' then
@@ -183,10 +193,17 @@ begin
             insert into cxplane.listen (tenant, run, type, key)
                 select distinct e.tenant, e.stream, x ->> 0, x ->> 1 from jsonb_array_elements(b -> 'listens') x;
             with came as (
-                delete from cxplane.early a using cxplane.listen l
+                update cxplane.recent a set heard = true from cxplane.listen l
                 where l.tenant = e.tenant and l.run = e.stream and a.tenant = l.tenant and a.type = l.type and a.key = l.key
                     and a.until > e.at
+                    and (not a.heard or a.position > (
+                        select began from cxplane.run r where r.tenant = e.tenant and r.id = e.stream))
+                    and not exists (select from cxplane.heard h
+                        where h.tenant = e.tenant and h.run = e.stream and h.position = a.position)
                 returning a.position, a.body, a.private
+            ), noted as (
+                insert into cxplane.heard (tenant, run, position) select e.tenant, e.stream, position from came
+                on conflict do nothing
             )
             insert into cxplane.inbox (tenant, stream, ref, body, private)
                 select e.tenant, e.stream, 'p' || position, body, private from came order by position on conflict do nothing;
@@ -194,6 +211,7 @@ begin
         if b ->> 'status' in ('done', 'failed', 'cancelled') then
             delete from cxplane.inbox where tenant = e.tenant and stream = e.stream;
             delete from cxplane.mailbox where tenant = e.tenant and stream = e.stream;
+            delete from cxplane.heard where tenant = e.tenant and run = e.stream;
             for who in select parent from cxplane.run where tenant = e.tenant and id = e.stream and parent is not null loop
                 if cxplane.post(e.tenant, who.parent, 'p' || e.position,
                         jsonb_build_object('kind', 'run', 'run', e.stream, 'status', b -> 'status'), e.private -> 'result') then
@@ -211,13 +229,16 @@ begin
         for who in select run from cxplane.listen where tenant = e.tenant and type = b ->> 'type' and key = b ->> 'key'
                 order by run loop
             n := n + 1;
+            insert into cxplane.heard (tenant, run, position) values (e.tenant, who.run, e.position) on conflict do nothing;
             if cxplane.post(e.tenant, who.run, 'p' || e.position, mail, e.private) then
                 woken := woken + 1;
             end if;
         end loop;
-        if n = 0 and not b ? 'starts' then
-            insert into cxplane.early (tenant, type, key, position, until, body, private)
-                values (e.tenant, b ->> 'type', b ->> 'key', e.position, e.at + interval '7 days', mail, e.private)
+        if b ? 'keep' or n > 0 or exists (
+                select from cxplane.listen where tenant = e.tenant and type = b ->> 'type') then
+            insert into cxplane.recent (tenant, type, key, position, until, heard, body, private)
+                values (e.tenant, b ->> 'type', b ->> 'key', e.position, e.at + interval '7 days', n > 0 or b ? 'starts',
+                    mail, e.private)
                 on conflict do nothing;
         end if;
     when 'task.opened' then
@@ -323,7 +344,7 @@ begin
         end loop;
     end if;
     select min(due) into next_due from cxplane.timer t where not t.fired;
-    delete from cxplane.early where ctid in (select ctid from cxplane.early where until < fire_timers.now limit 500);
+    delete from cxplane.recent where ctid in (select ctid from cxplane.recent where until < fire_timers.now limit 500);
 end $$;
 
 -- Runs that are marked busy with nobody at work on them: their wake-up was lost or given up. They are woken again.

@@ -1,0 +1,1 @@
+"""The business systems of Aldermoor, an invented household insurer; each a service of its own."""
