@@ -7,9 +7,11 @@ STAMP  := $(VENV)/.ready
 PIP     = $(PYTHON) -m pip --python $(BIN)/python
 DATA   ?= ../shared/data/tau2/airline
 OUT    ?= report.json
+KB     ?= ../shared/data/abcd/kb.json
+TO     ?= abcd-control
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-airline bench-retail docs lock clean
+.PHONY: help demo test check format bench bench-journeys bench-airline bench-retail import-abcd docs lock clean
 
 help: ## this list
 	@echo "cxplane: the open control plane for customer service"
@@ -47,6 +49,12 @@ docs: $(STAMP) ## write the reference pages anew from the code
 bench: $(STAMP) ## the figures of docs/benchmarks.md
 	@echo "==> running the benchmarks"
 	@$(BIN)/python benchmarks/gate/run.py --out $(OUT)
+
+bench-journeys: $(STAMP) ## journeys beside DBOS and Restate: legs, signals, parked runs, a killed worker; OUT=report.json
+	@$(BIN)/python -m benchmarks.journeys.run --out $(OUT)
+
+import-abcd: $(STAMP) ## the work flows of a public set as journeys: KB=kb.json TO=DIR
+	@$(BIN)/python -m benchmarks.abcd.import_kb --kb $(KB) --out $(TO)
 
 bench-airline: $(STAMP) ## recorded AI agents against a written airline policy: DATA=DIR OUT=report.json
 	@$(BIN)/python benchmarks/airline/run.py --data $(DATA) --out $(OUT)

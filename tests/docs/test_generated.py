@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import docs
+from cxplane.adapters.telemetry import METRICS
+from cxplane.domain.journey import ERRORS, WORDS
 
 
 @pytest.mark.parametrize("path", sorted(docs.made()), ids=lambda p: p.name)
@@ -23,3 +27,16 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 
 def test_every_requirement_has_one_line_whose_tests_exist() -> None:
     assert list(docs.requirements()) == []
+
+
+def test_every_measure_that_the_code_takes_has_its_line() -> None:
+    taken = re.compile(r"telemetry\.(?:count|observe|gauge)\(\s*\"(\w+)\"")
+    found = {n for file in (docs.ROOT / "src").rglob("*.py") for n in taken.findall(file.read_text(encoding="utf-8"))}
+    assert found
+    assert {name.removesuffix("_total") for name in found} <= set(METRICS)
+
+
+def test_every_task_word_and_error_of_journeys_is_told() -> None:
+    page = (docs.ROOT / "docs" / "how-to" / "write-a-journey.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`[^|]+) \|", page, re.M))))
+    assert {*WORDS, *ERRORS} <= told

@@ -39,6 +39,7 @@ METRICS: Mapping[str, Metric] = {
     "decisions": Metric("counter", "Decisions made.", ("action", "verdict")),
     "decision_seconds": Metric("histogram", "Time to judge one request, facts included."),
     "outcomes": Metric("counter", "What the systems confirmed.", ("action", "status")),
+    "legs": Metric("counter", "Legs of runs worked, each from what came to the next wait.", ("journey",)),
     "store": Metric("gauge", "State of the store: entries, open intents, open approvals, connections.", ("what",)),
     "ready": Metric("gauge", "1 while the store answers and a release is live."),
 }

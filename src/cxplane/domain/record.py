@@ -244,6 +244,7 @@ class TakenRun:
     """A run that a worker has taken over, under a fresh epoch, and what came for it since it rested."""
 
     fence: Fence
+    before: int  # the epoch of the holder before
     row: RunRow
     input: JsonObject = field(repr=False)
     state: JsonObject | None = field(repr=False)  # None: nothing was done yet

@@ -62,6 +62,7 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
     loops: Mapping[str, tuple[int, tuple[Json, ...]]] = {}  # name of a `for` -> (index, items)
     tries: Mapping[str, int] = {}  # name of a `try` -> how often it was tried again
     caught: Mapping[str, Any] = {}  # name of a `try` whose catch is running -> {"name", "text", "step"}
+    began: Mapping[str, int] = {}  # name of a `try` -> how many calls were done when it was entered
     heard: tuple[JsonObject, ...] = ()  # signals that came while it listens
     parent: int | None = None  # the token that waits at the fork
     branch: str | None = None

@@ -6,6 +6,7 @@ No reading, no clock, no chance: the same again gives the same. An event that co
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 
 from cxplane.domain.errors import ExpressionError
 from cxplane.domain.journey import (
@@ -43,8 +44,8 @@ from cxplane.domain.run import (
     Wait,
 )
 from cxplane.journeys import undoing
-from cxplane.journeys.errors import retry_in
-from cxplane.journeys.failing import fail
+from cxplane.journeys.errors import retry_in, stuck
+from cxplane.journeys.failing import fail, guarded
 from cxplane.journeys.machine import Machine, StepError, change
 from cxplane.journeys.program import Program
 from cxplane.journeys.steering import told
@@ -61,6 +62,8 @@ def advance(program: Program, run: Run, event: Event, now: datetime) -> Advanced
     if not _take(m, event):
         return Advanced(run.state)
     _go(m)
+    if m.status is RunStatus.READY and m.ending is None:  # told something before it was started
+        return m.advanced()
     if not m.tokens and m.status is not RunStatus.SUSPENDED:
         undoing.finish(m)
     m.settle_status()
@@ -69,19 +72,22 @@ def advance(program: Program, run: Run, event: Event, now: datetime) -> Advanced
 
 def _go(m: Machine) -> None:
     """Until everything waits."""
-    steps = 0
+    steps = rounds = 0
     while m.status is not RunStatus.SUSPENDED and (token := m.runnable()) is not None:
         steps += 1
         try:
             if steps > MOST_STEPS:
+                rounds += 1
+                if rounds > 1:  # and so does what catches it
+                    stuck(m, token, EXPRESSION, "it goes round without waiting")
+                    continue
+                steps = 0
                 raise StepError(EXPRESSION, "it goes round without waiting")
             enter(m, token)
         except StepError as problem:
-            fail(m, m.tokens.get(token.id, token), problem.name, problem.text)
+            fail(m, m.tokens.get(problem.token or token.id, token), problem.name, problem.text)
         except ExpressionError as problem:
             fail(m, m.tokens.get(token.id, token), EXPRESSION, str(problem))
-        if steps > MOST_STEPS:
-            return
 
 
 def _take(m: Machine, event: Event) -> bool:
@@ -109,7 +115,8 @@ def _take(m: Machine, event: Event) -> bool:
 def _started(m: Machine) -> bool:
     if m.tokens or m.visits:
         return False
-    m.status = RunStatus.WAITING
+    if m.status is not RunStatus.SUSPENDED:
+        m.status = RunStatus.WAITING
     if m.program.journey.steps:
         m.fresh(m.program.journey.steps[0].name)
     return True
@@ -122,16 +129,6 @@ def _waiting(m: Machine, kind: str, field: str, value: str) -> Token | None:
     return None
 
 
-def _guarded(m: Machine, token: Token, work: object) -> None:
-    """Going on may fail too: a `while` or a `where` that cannot be computed."""
-    try:
-        work()  # type: ignore[operator]
-    except StepError as problem:
-        fail(m, m.tokens.get(token.id, token), problem.name, problem.text)
-    except ExpressionError as problem:
-        fail(m, m.tokens.get(token.id, token), EXPRESSION, str(problem))
-
-
 # how a request ended ---------------------------------------------------------------------------------------
 
 
@@ -139,7 +136,7 @@ def _settled(m: Machine, event: Settled) -> bool:
     if (undo := _waiting(m, "undo", "request", event.request)) is not None:
         if event.status in ("held", "running", "unknown", "stuck"):
             return False
-        _guarded(m, undo, lambda: undoing.settled(m, undo, event))
+        guarded(m, undo, lambda: undoing.settled(m, undo, event))
         return True
     token = _waiting(m, "call", "request", event.request)
     if token is None or event.status in ("held", "running", "unknown", "stuck", "previewed"):
@@ -159,12 +156,14 @@ def _settled(m: Machine, event: Settled) -> bool:
     if token.lost:
         m.tokens.pop(token.id)
         return True
-    _guarded(m, token, lambda: _call_ended(m, token, wait, event, step))
+    guarded(m, token, lambda: _call_ended(m, token, wait, event, step))
     return True
 
 
 def _unasked(m: Machine, event: Unasked) -> bool:
     if (undo := _waiting(m, "undo", "request", event.request)) is not None:
+        if m.status is RunStatus.SUSPENDED:  # resuming asks for it
+            return False
         assert undo.wait is not None
         m.effects.append(UndoRequest(undo.wait.undo[0], event.request))
         return True
@@ -174,7 +173,7 @@ def _unasked(m: Machine, event: Unasked) -> bool:
     if token.lost:  # nobody needs it any more
         m.tokens.pop(token.id)
         return True
-    _guarded(m, token, lambda: retry(m, token))
+    guarded(m, token, lambda: retry(m, token))
     return True
 
 
@@ -211,14 +210,15 @@ def _again_later(m: Machine, token: Token, wait: Wait, event: Settled, step: Cal
 
 def _due(m: Machine, event: Due) -> bool:
     token = m.tokens.get(event.token)
-    if token is None or token.wait is None or token.lost:
+    if token is None or (wait := token.wait) is None or (token.lost and not wait.undo):
         return False
-    wait = token.wait
+    if wait.kind == "retry" and m.status is RunStatus.SUSPENDED:
+        return False
     at = {"due": wait.due, "remind": wait.remind, "escalate": wait.escalate}.get(event.what)
     if at is None or datetime.fromisoformat(at) > m.now:
         return False
     if event.what == "due":
-        _guarded(m, token, lambda: _over(m, token, wait))
+        guarded(m, token, lambda: _over(m, token, wait))
         return True
     step = m.program.node(token.at).step
     assert wait.task is not None and isinstance(step, AskPerson)
@@ -275,17 +275,18 @@ def retry(m: Machine, token: Token) -> None:
 
 def _heard(m: Machine, event: Heard) -> bool:
     took = False
-    for token in list(m.tokens.values()):
-        wait = token.wait
-        if wait is not None and wait.kind == "signal" and (event.signal, event.key) in wait.open:
+    for id in list(m.tokens):
+        token = m.tokens.get(id)  # an earlier one may have closed its branch
+        wait = token.wait if token is not None else None
+        if token is not None and wait is not None and wait.kind == "signal" and (event.signal, event.key) in wait.open:
             step = m.program.node(token.at).step
-            if isinstance(step, Listen) and _wanted(m, token, step, event):
+            if isinstance(step, Listen) and _wanted(m, token, wait, step, event):
                 took = True
-                _guarded(m, token, lambda t=token, w=wait, s=step: _listened(m, t, w, s, event))
+                guarded(m, token, partial(_listened, m, token, wait, step, event))
     return took
 
 
-def _wanted(m: Machine, token: Token, step: Listen, event: Heard) -> bool:
+def _wanted(m: Machine, token: Token, wait: Wait, step: Listen, event: Heard) -> bool:
     node = m.program.node(token.at)
     signal = {
         "type": event.signal,
@@ -297,6 +298,8 @@ def _wanted(m: Machine, token: Token, step: Listen, event: Heard) -> bool:
     for n, one in enumerate(step.signals):
         if one.signal != event.signal:
             continue
+        if len(wait.open) == len(step.signals) and wait.open[n] != (event.signal, event.key):
+            continue  # another one of the same type, with another key
         if one.where is None:
             return True
         try:
@@ -322,7 +325,7 @@ def _answered(m: Machine, event: Answered) -> bool:
     token = _waiting(m, "task", "task", event.task)
     if token is None:
         return False
-    _guarded(m, token, lambda: _answer(m, token, event))
+    guarded(m, token, lambda: _answer(m, token, event))
     return True
 
 
@@ -334,8 +337,9 @@ def _answer(m: Machine, token: Token, event: Answered) -> None:
         m.result(token, {**event.answer, **how})
     elif event.answer.get("approved") is True:
         assert isinstance(step, Call)
-        given = event.answer.get("input")
-        input = given if isinstance(given, dict) else m.values(token, node, "with")
+        edited = event.answer.get("input")
+        given = edited if isinstance(edited, dict) else None
+        input = given if given is not None else m.values(token, node, "with")
         ask(m, token, step.action, input, caller=event.by, given=given)
     else:
         fail(m, change(token, wait=None), REJECTED, f"{event.by} did not do it")
@@ -352,5 +356,5 @@ def _child_ended(m: Machine, event: ChildEnded) -> bool:
         else:
             fail(m, token, CHILD, f"the journey that it started is {event.status}")
 
-    _guarded(m, token, on)
+    guarded(m, token, on)
     return True

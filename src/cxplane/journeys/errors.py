@@ -43,8 +43,8 @@ def caught_by(m: Machine, token: Token, node: Node, name: str, error: dict[str, 
 
 def stuck(m: Machine, token: Token, name: str, text: str, *, keep: Wait | None = None) -> None:
     """A person must free it, at exactly this point."""
-    count = sum(1 for w in m.went if w.how == "failed") + m.visits.get(token.at, 0)
-    task = m.id("tsk", "stuck", token.at, token.id, count, keep.attempt if keep else 0, keep.undo if keep else "")
+    task = m.id("tsk", "stuck", token.at, m.next_token)  # never the same as an earlier one
+    m.next_token += 1
     base = keep if keep is not None else Wait(kind="person", since=m.iso())
     m.put(change(token, wait=change(base, kind="person", request=None, due=None, task=task, error=name)))
     m.error = {"name": name, "text": text, "step": token.at}

@@ -5,14 +5,14 @@ Nothing outside `advance` sees it: a frozen state goes in, a frozen state comes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from cxplane.domain.errors import ExpressionError
-from cxplane.domain.journey import For, Fork, Step, Switch, Try
+from cxplane.domain.journey import EXPRESSION, For, Fork, Step, Switch, Try
 from cxplane.domain.run import (
     Advanced,
     Did,
@@ -34,10 +34,10 @@ change = msgspec.structs.replace
 
 
 class StepError(Exception):
-    """An error of the journey itself: `name` is what a catch looks for."""
+    """An error of the journey itself: `name` is what a catch looks for. `token`: whose, if not that of who works."""
 
-    def __init__(self, name: str, text: str) -> None:
-        self.name, self.text = name, text
+    def __init__(self, name: str, text: str, token: int | None = None) -> None:
+        self.name, self.text, self.token = name, text, token
         super().__init__(text)
 
 
@@ -117,14 +117,21 @@ class Machine:
             }
         if token is None or not (token.loops or token.caught or more):
             return self._names
-        found = self._names | more
-        for name, (index, items) in token.loops.items():
-            step = self.program.node(name).step
+        found = dict(self._names)
+        for name in self._inward(token.loops):
+            step, (index, items) = self.program.node(name).step, token.loops[name]
             if isinstance(step, For):
                 found[step.each] = items[index]
-        for error in token.caught.values():  # the innermost came last
-            found["error"] = error
+        for name in self._inward(token.caught):
+            found["error"] = token.caught[name]
+        found.update(more)
         return found
+
+    def _inward(self, names: Mapping[str, object]) -> list[str]:
+        """The innermost last, in whatever order they were kept."""
+        if len(names) < 2:
+            return list(names)
+        return sorted(names, key=lambda name: sum(1 for _ in self.program.node(name).above()))
 
     def value(self, token: Token | None, expression: Expression, **more: Any) -> Json:
         """Raises ExpressionError."""
@@ -178,6 +185,9 @@ class Machine:
 
     def let_go(self, token: Token) -> None:
         """It leads nowhere any more. A call whose outcome is open is still awaited, so that it can be taken back."""
+        if token.wait is not None and token.wait.undo:  # what is being taken back is taken back
+            self.put(change(token, lost=True, parent=None, wait=change(token.wait, then="gone")))
+            return
         self.close_task(token)
         if token.wait is not None and token.wait.kind == "run" and token.wait.run is not None:
             self.effects.append(StopRun(token.wait.run))
@@ -243,8 +253,9 @@ class Machine:
             return
         if isinstance(step, Try):
             tries = {name: n for name, n in token.tries.items() if name != step.name}
+            began = {name: n for name, n in token.began.items() if name != step.name}
             caught = {name: e for name, e in token.caught.items() if name != step.name}
-            token = self.put(change(token, tries=tries, caught=caught))
+            token = self.put(change(token, tries=tries, began=began, caught=caught))
         if isinstance(step, Switch):
             self.follow(token, parent, next((c.then for c in step.cases if c.name == node.body), None))
             return
@@ -254,7 +265,11 @@ class Machine:
         loops = {name: at for name, at in token.loops.items() if name != step.name}
         if index < len(items):
             token = self.put(change(token, loops=loops | {step.name: (index, items)}))
-            if "while" not in node.cel or self.truth(token, node.cel["while"]):
+            try:
+                goes_on = "while" not in node.cel or self.truth(token, node.cel["while"])
+            except ExpressionError as problem:
+                raise StepError(EXPRESSION, str(problem), token.id) from None
+            if goes_on:
                 self.goto(token, step.steps[0])
                 return
         token = self.put(change(token, loops=loops))

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cxplane.domain.journey import Checkpoint, Fork
+from cxplane.domain.journey import (
+    AskPerson,
+    Call,
+    Checkpoint,
+    For,
+    Fork,
+    HandOver,
+    Listen,
+    RunJourney,
+    Say,
+    Step,
+    Try,
+    Wait,
+)
 from cxplane.domain.run import RunState, Token
 from cxplane.journeys.machine import Machine, change
 from cxplane.journeys.program import Program
@@ -53,6 +66,10 @@ def _impossible(old: Program, new: Program, token: Token, positions: Mapping[str
     if [positions.get(f, f) for f in forks_old] != forks_new:
         return f"{to} stands in other branches now ({', '.join(forks_new) or 'none'})"
     inside = {a.name for a in node.above()}
+    loops = {positions.get(name, name) for name in token.loops}
+    for above in node.above():
+        if isinstance(above.step, For) and above.name not in loops:
+            return f"{to} stands in the loop {above.name} now, of which it is in no round"
     for name in (*token.loops, *token.caught):
         if positions.get(name, name) not in inside:
             return f"it is inside {name}, which does not hold {to} any more"
@@ -104,10 +121,43 @@ def moved(m: Machine, positions: Mapping[str, str]) -> None:
                 at=to(token.at) if token.at else "",
                 loops={to(n): v for n, v in token.loops.items()},
                 tries={to(n): v for n, v in token.tries.items()},
+                began={to(n): v for n, v in token.began.items()},
                 caught={to(n): v for n, v in token.caught.items()},
             )
         )
         m.note(to(token.at), "migrated")
+    for token in m.tokens.values():
+        _must_fit(m, token)
     m.steps = {to(n): v for n, v in m.steps.items()}
     m.visits = {to(n): v for n, v in m.visits.items()}
     m.did = [change(d, step=to(d.step)) for d in m.did]
+
+
+_WAITS_AT: Mapping[str, tuple[type[Step], ...]] = {
+    "call": (Call, Say),
+    "time": (Wait,),
+    "signal": (Listen,),
+    "task": (AskPerson, HandOver, Call),
+    "run": (RunJourney,),
+    "fork": (Fork,),
+    "retry": (Call, Say, Try),
+}
+
+
+def _must_fit(m: Machine, token: Token) -> None:
+    """ValueError where what it waits for would not be understood, or the blocks around it are not those it is in."""
+    if not token.at:
+        return
+    node = m.program.node(token.at)
+    wait = token.wait
+    if wait is not None and not wait.undo and not isinstance(node.step, _WAITS_AT.get(wait.kind, Step)):
+        raise ValueError(f"{token.at} is {node.step.kind!r} now; what it waits for would not be understood")
+    if token.lost:
+        return
+    for above in node.above():
+        if isinstance(above.step, For) and above.name not in token.loops:
+            raise ValueError(f"{token.at} stands in the loop {above.name} now, of which it is in no round")
+    fork = next((a for a in node.above() if isinstance(a.step, Fork)), None)
+    holder = m.tokens.get(token.parent or 0)
+    if (fork.name if fork else None) != (holder.at if holder else None):
+        raise ValueError(f"{token.at} stands in other branches now")

@@ -40,6 +40,7 @@ class _Paths:
                 for action in step.before or sorted(journey.actions):
                     self.guards.setdefault(action, []).append(step)
         self.found: list[tuple[str, int, str, str]] = []
+        self._known: dict[tuple[int, frozenset[str]], Passed] = {}
 
     def wrong(self, step: Step, what: str, hint: str, line: int = 0) -> None:
         self.found.append((step.name, line or step.line, what, hint))
@@ -50,6 +51,8 @@ class _Paths:
         """What is passed at the end of the list; None if its end is never reached. `tell`: mistakes are noted."""
         if before is None:
             return None
+        if not tell and (id(steps), before) in self._known:
+            return self._known[id(steps), before]
         index = {step.name: n for n, step in enumerate(steps)}
         at: list[Passed] = [None] * (len(steps) + 1)
         if not steps:
@@ -70,6 +73,7 @@ class _Paths:
                         todo.append(to)
         if tell:
             self._tell(steps, index, at)
+        self._known[id(steps), before] = at[len(steps)]
         return at[len(steps)]
 
     def _ways(self, step: Step, before: Passed) -> Iterator[tuple[str | None, frozenset[str]]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cxplane.domain.journey import Call, Checkpoint, For, Fork, Say, Try
-from cxplane.domain.run import RunStatus, Token, Told, UndoRequest
+from cxplane.domain.run import RunStatus, StopRun, Token, Told, UndoRequest, Wait
 from cxplane.journeys import undoing
+from cxplane.journeys.failing import guarded
 from cxplane.journeys.machine import Machine, change
 from cxplane.journeys.migrate import moved
 from cxplane.journeys.steps import ask
@@ -50,7 +53,7 @@ def _awake(m: Machine) -> None:
 def _resume(m: Machine) -> None:
     if m.status is not RunStatus.SUSPENDED:
         raise ValueError("it is not suspended")
-    m.status = RunStatus.WAITING
+    m.status = RunStatus.WAITING if m.tokens or m.visits or m.ending else RunStatus.READY
     m.note("", "resumed")
     for token in m.tokens.values():  # asked for while it was suspended, and perhaps not begun
         if token.wait is not None and token.wait.kind == "undo" and token.wait.request:
@@ -78,16 +81,22 @@ def _retry(m: Machine, step: str | None) -> None:
         if wait.undo:
             undoing.ask(m, token, change(wait, attempt=wait.attempt + 1))
             continue
-        here = m.program.node(token.at).step
+        node = m.program.node(token.at)
+        here = node.step
         if wait.kind == "retry" and isinstance(here, Try):
             m.goto(token, here.steps[0])
+        elif isinstance(here, For) and here.name in token.loops:  # a `while` that could not be computed: this item
+            guarded(m, token, partial(m.iterate, token, node, here, *token.loops[here.name]))
         elif wait.kind == "retry" and isinstance(here, (Call, Say)):
-            node = m.program.node(token.at)
-            input = dict(wait.given) if wait.given is not None else m.values(token, node, "with")
-            action = m.program.action_of(here)
-            ask(m, token, action, input, attempt=wait.attempt, since=m.iso(), caller=wait.caller, given=wait.given)
+            guarded(m, token, partial(_ask_again, m, token, wait, here))
         else:
             m.goto(token, here)
+
+
+def _ask_again(m: Machine, token: Token, wait: Wait, step: Call | Say) -> None:
+    node, action = m.program.node(token.at), m.program.action_of(step)
+    input = dict(wait.given) if wait.given is not None else m.values(token, node, "with")
+    ask(m, token, action, input, attempt=wait.attempt, since=m.iso(), caller=wait.caller, given=wait.given)
 
 
 def _skip(m: Machine, step: str | None) -> None:
@@ -102,7 +111,10 @@ def _skip(m: Machine, step: str | None) -> None:
             undoing.rest(m, token)
         else:
             m.steps.setdefault(token.at, {})
-            m.leave(m.put(change(token, wait=None)), "skipped")
+            loops = {name: at for name, at in token.loops.items() if name != token.at}
+            tries = {name: n for name, n in token.tries.items() if name != token.at}
+            token = m.put(change(token, wait=None, loops=loops, tries=tries))
+            guarded(m, token, partial(m.leave, token, "skipped"))
 
 
 def _move(m: Machine, step: str) -> None:
@@ -114,6 +126,8 @@ def _move(m: Machine, step: str) -> None:
     token = tokens[0]
     if m.ending is not None:
         raise ValueError("it is being ended")
+    if token.wait is not None and token.wait.undo and token.wait.kind != "undo":
+        raise ValueError(f"what was done is being taken back at {token.at}; retry or skip that first")
     if token.wait is not None and token.wait.kind in ("call", "undo"):
         raise ValueError(f"it waits for request {token.wait.request}; settle that first")
     node = m.program.node(step)
@@ -122,8 +136,14 @@ def _move(m: Machine, step: str) -> None:
             raise ValueError(f"{step} stands in the fork {above.name}; move to {above.name} instead")
         if isinstance(above.step, For) and above.name not in token.loops:
             raise ValueError(f"{step} stands in the loop {above.name}; move to {above.name} instead")
+        if isinstance(above.step, Try) and above.name not in token.caught and node.within(above.name, "catch"):
+            raise ValueError(
+                f"{step} is for what {above.name} catches, and there is no error; move to {above.name} instead"
+            )
     inside = {above.name for above in node.above()}
     m.close_task(token)
+    if token.wait is not None and token.wait.kind == "run" and token.wait.run is not None:
+        m.effects.append(StopRun(token.wait.run))
     m.note(step, "moved")
     m.put(
         change(
@@ -132,6 +152,7 @@ def _move(m: Machine, step: str) -> None:
             wait=None,
             loops={name: at for name, at in token.loops.items() if name in inside},
             tries={name: n for name, n in token.tries.items() if name in inside},
+            began={name: n for name, n in token.began.items() if name in inside},
             caught={n: e for n, e in token.caught.items() if n in inside and node.within(n, "catch")},
         )
     )

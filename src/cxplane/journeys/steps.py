@@ -30,7 +30,7 @@ from cxplane.domain.journey import (
     Undo,
 )
 from cxplane.domain.journey import Wait as WaitStep
-from cxplane.domain.run import AskAction, OpenTask, SendSignal, StartRun, Token, Wait
+from cxplane.domain.run import AskAction, OpenTask, RunStatus, SendSignal, StartRun, Token, Wait
 from cxplane.journeys import undoing
 from cxplane.journeys.errors import progress
 from cxplane.journeys.machine import Machine, StepError, change
@@ -63,9 +63,7 @@ def _call(m: Machine, token: Token, node: Node, step: Call) -> None:
 
 
 def _say(m: Machine, token: Token, node: Node, step: Say) -> None:
-    action = m.program.action_of(step)
-    _guard(m, action)
-    ask(m, token, action, m.values(token, node, "with"))
+    ask(m, token, m.program.action_of(step), m.values(token, node, "with"))
 
 
 def _guard(m: Machine, action: str) -> None:
@@ -86,13 +84,22 @@ def ask(
     given: Mapping[str, Any] | None = None,
 ) -> None:
     """Ask for an action through the gate, and wait for how it ends."""
+    _guard(m, action)
     node = m.program.node(token.at)
+    if m.status is RunStatus.SUSPENDED:  # nothing new is begun: as soon as it is resumed
+        m.put(change(token, wait=_later(m, attempt, since, caller, given)))
+        return
     request = m.id("req", token.at, token.visit, attempt)
     recorded = m.values(token, node, "recorded") if "recorded" in node.maps else {}
     reason = m.text(token, node, "reason")
     wait = Wait(kind="call", request=request, since=since or m.iso(), attempt=attempt, caller=caller, given=given)
     m.wait(token, wait)
     m.effects.append(AskAction(token.id, token.at, request, action, input, recorded, reason, caller))
+
+
+def _later(m: Machine, attempt: int, since: str | None, caller: str | None, given: Mapping[str, Any] | None) -> Wait:
+    now = m.iso()
+    return Wait(kind="retry", due=now, since=since or now, attempt=attempt, caller=caller, given=given)
 
 
 def _by_person(m: Machine, token: Token, step: Call, what: str, input: Mapping[str, Any]) -> None:
@@ -263,7 +270,8 @@ def _listen(m: Machine, token: Token, node: Node, step: Listen) -> None:
 
 def _try(m: Machine, token: Token, node: Node, step: Try) -> None:
     tries = {name: n for name, n in token.tries.items() if name != step.name}
-    _into(m, m.put(change(token, tries=tries)), step.steps)
+    began = {**token.began, step.name: len(m.did)} if step.compensate else token.began
+    _into(m, m.put(change(token, tries=tries, began=began)), step.steps)
 
 
 Enter = Callable[[Machine, Token, Node, Any], None]

@@ -106,7 +106,7 @@ class _Teller:
             "what": entry.kind,
             "step": step or None,
             "how": how,
-            "text": f"{step}: {text}" if step else text[:1].upper() + text[1:],
+            "text": f"{step}: {text}" if step else _sentence(text),
             "request": request,
             "actor": entry.actor,
         }
@@ -294,3 +294,8 @@ def _answer(answer: Mapping[str, Any]) -> str:
 def _comment(entry: Entry) -> str:
     comment = (entry.private or {}).get("comment")
     return f" (“{comment}”)" if comment else ""
+
+
+def _sentence(text: str) -> str:
+    """With a capital, unless it begins with the name of an action."""
+    return text if "." in text.partition(" ")[0] else text[:1].upper() + text[1:]

@@ -20,6 +20,9 @@ def begin(m: Machine, token: Token, did: list[Did], then: str) -> None:
 
 def ask(m: Machine, token: Token, wait: Wait) -> None:
     first = wait.undo[0]
+    if m.status is RunStatus.SUSPENDED:  # nothing new is begun: as soon as it is resumed
+        m.put(change(token, wait=change(wait, kind="retry", request=None, due=m.iso(), task=None, error=None)))
+        return
     request = m.id("req", "undo", first, wait.attempt)
     step = next((d.step for d in m.did if d.request == first), "")
     m.put(change(token, wait=change(wait, kind="undo", request=request, due=None, task=None, error=None)))

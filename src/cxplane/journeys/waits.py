@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxplane.domain.run import RunState, Token
+from cxplane.domain.run import RunState, RunStatus, Token
 from cxplane.journeys.program import Program
 
 
@@ -10,7 +10,9 @@ def due(state: RunState) -> list[tuple[int, str, str]]:
     """(token, what, ISO time) of every time that will bring the run on. `what`: due | remind | escalate."""
     found = []
     for token in state.tokens:
-        if (wait := token.wait) is None or token.lost:
+        if (wait := token.wait) is None or (token.lost and not wait.undo):
+            continue
+        if wait.kind == "retry" and state.status is RunStatus.SUSPENDED:  # nothing new is begun
             continue
         for what, at in (("due", wait.due), ("remind", wait.remind), ("escalate", wait.escalate)):
             if at is not None:

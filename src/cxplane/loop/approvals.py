@@ -12,6 +12,7 @@ from cxplane.domain.errors import Conflict, Forbidden, NotFound
 from cxplane.domain.people import Caller
 from cxplane.domain.record import Appended, ApprovalRow, Entry, Write
 from cxplane.domain.request import ActionRequest
+from cxplane.domain.run import RunStatus
 from cxplane.domain.values import JsonObject, new_id
 from cxplane.domain.views import ApprovalView, RequestView
 from cxplane.loop.access import sees_record
@@ -19,6 +20,8 @@ from cxplane.loop.gate import Gate
 from cxplane.loop.live import Live
 from cxplane.loop.views import view_of_record
 from cxplane.people.approvals import edited, may_see, waits_for, why_not
+
+ENDING = frozenset({RunStatus.CANCELLING, RunStatus.CANCELLED, RunStatus.FAILED})
 
 
 class Approvals:
@@ -70,6 +73,7 @@ class Approvals:
         """Release it, after judging it again with the approver added; with `input`, an edited request in its place."""
         row, live, request, entries = await self._open(id)
         self._must(row, caller)
+        await self._still_wanted(request)
         now = self._clock.now()
         asked, is_edited = request, False
         approver: Caller | None = caller
@@ -134,6 +138,15 @@ class Approvals:
         if known is not None:
             request = replace(request, caller=known)
         return row, live, request, entries
+
+    async def _still_wanted(self, request: ActionRequest) -> None:
+        """Not for a run that has ended or is being ended: what it asked for would be taken back at once, or never."""
+        found = await self._store.runs.get(self._tenant, request.run) if request.run else None
+        if found is not None and found[0].status in ENDING:
+            raise Conflict(
+                f"the run that asked for it ({found[0].id}) is {found[0].status}",
+                next="Reject it: nothing goes on there.",
+            )
 
     def _must(self, row: ApprovalRow, caller: Caller) -> None:
         if row.status != "open":

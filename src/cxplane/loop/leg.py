@@ -146,7 +146,7 @@ class Leg:
     async def _take_again(self) -> None:
         self._more = False
         taken = await self._store.runs.take(self._tenant, self._run.id)
-        if taken is None or taken.fence.epoch != self._fence.epoch + 1:
+        if taken is None or taken.before != self._fence.epoch:
             raise LostRun(self._run.id)
         self._fence, self._naps = taken.fence, self._pulse.naps()
         known = set(self._took)
@@ -292,16 +292,12 @@ class Leg:
                 case Refused():
                     self._note(live, decision)
                     self._events.append(settled_by(decision))
-                case Allowed() if not self._writes(live, request):
+                case Allowed() if not live.rulebook.rules[request.action].action.writes:
                     outcome = await self._gate.carry_out(live, decision, self._systems(live))
                     self._pending += self._gate.read_entries(live, decision, outcome)
                     self._events.append(settled_outcome(outcome, read=True))
                 case _:
                     await self._put(live, decision)
-
-    def _writes(self, live: Live, request: ActionRequest) -> bool:
-        action = live.rulebook.action(request.action)
-        return action is None or action.writes
 
     def _note(self, live: Live, refused: Refused) -> None:
         action = live.rulebook.action(refused.request.action)
@@ -327,7 +323,10 @@ class Leg:
         # the business key may have been taken by another request, which then answers for this one
         found = await stands(self._store, self._tenant, view.id)
         if found:
-            self._events.append(replace(found[0], request=decision.request.id))
+            # done by somebody else's request: it is not this run's to take back
+            foreign = found[0].request != decision.request.id
+            told = replace(found[0], request=decision.request.id, read=found[0].read or foreign)
+            self._events.append(told)
 
     def _follow(self, live: Live, decision: Decision) -> None:
         if isinstance(decision, Allowed):

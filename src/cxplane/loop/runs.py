@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,7 @@ from cxplane.ports.store import Store
 
 STEERING = ("suspend", "resume", "cancel", "retry", "skip", "move", "fail")
 PAGE = 1000
+TOGETHER = 200  # entries that share a commit
 
 
 class Journeys:
@@ -306,20 +308,23 @@ class Journeys:
                 else:
                     impossible.append(told)
             after = page[-1][0]
-        moved = 0
-        if apply:
-            for id in [*same, *(str(m["run"]) for m in mapped)]:
-                await self._tell(
-                    run_told(
-                        id,
-                        what="migrate",
-                        by=caller.name,
-                        at=self._clock.now(),
-                        release=new_hash,
-                        positions=dict(positions) or None,
+        going = [*same, *(str(m["run"]) for m in mapped)] if apply else []
+        for start in range(0, len(going), TOGETHER):
+            await asyncio.gather(
+                *(
+                    self._tell(
+                        run_told(
+                            id,
+                            what="migrate",
+                            by=caller.name,
+                            at=self._clock.now(),
+                            release=new_hash,
+                            positions=dict(positions) or None,
+                        )
                     )
+                    for id in going[start : start + TOGETHER]
                 )
-                moved += 1
+            )
         return {
             "journey": journey,
             "from": old_hash,
@@ -328,7 +333,7 @@ class Journeys:
             "same": len(same),
             "mapped": mapped,
             "impossible": impossible,
-            "moved": moved,
+            "moved": len(going),
         }
 
     async def _release(self, prefix: str) -> str:

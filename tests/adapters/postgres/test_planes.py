@@ -84,7 +84,7 @@ async def test_who_follows_the_record_misses_nothing(planes: list[PostgresStore]
     transaction = slow.transaction()
     await transaction.start()
     raw = f'[{{"t": "{T}", "e": [{{"k": "note", "s": "slow", "a": "{NOW.isoformat()}", "r": "x", "b": {{}}}}]}}]'
-    await slow.fetch("select cxplane.append($1, '{}', '{}', '{}')", raw)
+    await slow.fetch("select cxplane.append($1, '{}', '{}', '{}', '{}', '{}', '{}')", raw)
     writing = asyncio.gather(*(write(s, f"p{i}") for i, s in enumerate(planes)))
     await writing
     held_back = list(seen)

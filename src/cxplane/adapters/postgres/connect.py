@@ -51,9 +51,13 @@ async def prepare(link: Any) -> None:
     )
 
 
-def session(name: str) -> dict[str, str]:
-    """Plans are kept, and one made while a table was small must not scan it for ever: an index where there is one."""
-    return {"application_name": name, "timezone": "UTC", "enable_seqscan": "off", "jit": "off"}
+def session(name: str, *, durable: bool = True) -> dict[str, str]:
+    """Plans are kept, and one made while a table was small must not scan it for ever: an index where there is one.
+
+    `durable`: a commit waits for the disk. Without it the last moments may be lost when the server dies, never torn.
+    """
+    settings = {"application_name": name, "timezone": "UTC", "enable_seqscan": "off", "jit": "off"}
+    return settings if durable else settings | {"synchronous_commit": "off"}
 
 
 async def as_it_was(link: Any) -> None:

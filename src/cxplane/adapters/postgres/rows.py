@@ -97,6 +97,7 @@ def taken_run(tenant: str, found: Mapping[str, Any]) -> TakenRun:
     """From what `cxplane.take_runs` answers."""
     return TakenRun(
         fence=Fence(found["i"], found["e"]),
+        before=found["o"],
         row=RunRow(
             id=found["i"],
             journey=found["j"],

@@ -133,7 +133,8 @@ class PgQueuerWork:
                 timeout=CONNECT_S,
                 command_timeout=COMMAND_S,
                 reset=as_it_was,
-                server_settings=session("cxplane worker"),
+                # picked and finished jobs that are lost in a crash come again; handlers look at the record first
+                server_settings=session("cxplane worker", durable=False),
             )
         try:
             queries = Queries(

@@ -196,7 +196,7 @@ begin
         n := n + 1;
     end loop;
     -- epochs stay: whoever held a run before holds it no more
-    update cxplane.mailbox m set epoch = epoch + 1,
+    update cxplane.mailbox m set epoch = cxplane.fresh_epoch(),
         busy = exists (select from cxplane.inbox i where i.tenant = t and i.stream = m.stream) where tenant = t;
     return n;
 end $$;

@@ -129,6 +129,15 @@ create table cxplane.task (
 create index task_at_idx on cxplane.task (tenant, opened_at);
 create index task_open_idx on cxplane.task (tenant, run) where status = 'open';
 
+create function cxplane.fresh_epoch() returns bigint language sql volatile
+return floor(random() * 9007199254740991)::bigint;
+
+-- What is large and never searched is not looked into by ANALYZE.
+alter table cxplane.run alter column input set statistics 0, alter column state set statistics 0;
+alter table cxplane.inbox alter column body set statistics 0, alter column private set statistics 0;
+alter table cxplane.recent alter column body set statistics 0, alter column private set statistics 0;
+alter table cxplane.task alter column told set statistics 0, alter column answer set statistics 0;
+
 -- Something is there for this run: if it rests, it gets busy and one wake-up is put into the queue. True if it rested.
 create function cxplane.wake(t text, s text) returns boolean language plpgsql as $$
 begin
@@ -288,21 +297,22 @@ begin
     end loop;
 end $$;
 
--- Take runs over: each gets a fresh epoch, which voids whatever an earlier holder still wants to write. One answer a run:
--- {e: epoch, r: the row, m: [[ref, body, private]]}, or null where there is no such run.
+-- Take runs over: each gets a fresh epoch, which voids whatever an earlier holder still wants to write. An epoch is a random
+-- number, so that none is ever given twice, and taking need not wait for the disk: lost in a crash, it only means that the run
+-- is taken once more. One answer a run: {e: epoch, o: the one before, …, m: [[ref, body, private]]}, or null where there is none.
 create function cxplane.take_runs(tenants text[], ids text[]) returns setof jsonb language plpgsql as $$
 declare
     one record;
     held bigint;
+    before bigint;
     row_of record;
 begin
+    perform set_config('synchronous_commit', 'off', true);
     perform cxplane.lock_runs(tenants, ids);
-    for one in select t, i from unnest(tenants, ids) as a (t, i) order by t, i loop
-        update cxplane.mailbox set epoch = epoch + 1, busy = true, taken_at = clock_timestamp()
-            where tenant = one.t and stream = one.i;
-    end loop;
     for one in select t, i from unnest(tenants, ids) with ordinality as a (t, i, n) order by n loop
-        select epoch into held from cxplane.mailbox where tenant = one.t and stream = one.i;
+        select epoch into before from cxplane.mailbox where tenant = one.t and stream = one.i;
+        update cxplane.mailbox set epoch = cxplane.fresh_epoch(), busy = true, taken_at = clock_timestamp()
+            where tenant = one.t and stream = one.i returning epoch into held;
         select r.*, (select hash from cxplane.release_name n where n.id = r.release) as hash into row_of
             from cxplane.run r where r.tenant = one.t and r.id = one.i;
         if not found or held is null then
@@ -310,7 +320,7 @@ begin
             continue;
         end if;
         return next jsonb_build_object(
-            'e', held, 'i', row_of.id, 'j', row_of.journey, 'l', row_of.hash, 's', row_of.status, 'a', row_of.started_at,
+            'e', held, 'o', before, 'i', row_of.id, 'j', row_of.journey, 'l', row_of.hash, 's', row_of.status, 'a', row_of.started_at,
             'u', row_of.updated_at, 'b', row_of.started_by, 'c', row_of.customer, 'v', row_of.conversation, 'k', row_of.key,
             'p', row_of.parent, 'n', row_of.input, 'x', row_of.state, 'm', coalesce((
                 select jsonb_agg(jsonb_build_array(ref, body, private) order by seq)
