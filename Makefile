@@ -32,7 +32,7 @@ demo: $(STAMP) ## the main job, live: store, four systems, plane, agents asking 
 
 test: $(STAMP) ## all tests, on a real Postgres that starts from a wheel
 	@echo "==> running the tests"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: $(STAMP) ## formatting, types, import contracts, docs
 	@echo "==> ruff";         $(BIN)/ruff check . && $(BIN)/ruff format --check .
