@@ -40,7 +40,7 @@ data: [billing]
 confirm: {{read: billing.get_credit, with: {{key: request.key}}, expect: "result.credit_id != ''"}}
 undo: {{none: "a test"}}
 via: {{http: {{system: billing, method: POST, path: /{path}}}}}
-limits: {{timeout: 2s, attempts: 2}}
+limits: {{timeout: 10s, attempts: 2}}
 """
 
 DISPUTE = """
@@ -94,7 +94,7 @@ def files() -> dict[str, str]:
     found = journeys(dispute=DISPUTE, parked=PARKED)
     found["catalog/crm/flag.yaml"] = WRITE.format(id="crm.flag", path="flags")
     found["catalog/cases/note.yaml"] = WRITE.format(id="cases.note", path="notes")
-    found["catalog/billing/issue_credit.yaml"] = CREDIT
+    found["catalog/billing/issue_credit.yaml"] = CREDIT.replace("timeout: 1s", "timeout: 10s")
     found["policies/journeys.cedar"] = POLICY
     for name in ("dispute", "parked"):
         found[f"journeys/{name}/charter.md"] = CHARTER.format(name=name).replace(
