@@ -19,18 +19,16 @@ from typing import Any
 
 import msgspec
 
-from cxplane.domain.catalog import Risk
 from cxplane.domain.decision import Allowed, Decision, Held, Refused
 from cxplane.domain.entries import (
+    approval_decided,
     decision_entry,
     outcome_entry,
     request_entry,
 )
 from cxplane.domain.errors import Conflict, Malformed, NotFound
 from cxplane.domain.outcome import Outcome, Status
-from cxplane.domain.people import Caller
 from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write
-from cxplane.domain.request import ActionRequest
 from cxplane.domain.run import (
     AskAction,
     ChildEnded,
@@ -57,19 +55,16 @@ from cxplane.journeys.advance import advance
 from cxplane.journeys.migrate import carried, preview
 from cxplane.journeys.program import Program
 from cxplane.journeys.waits import due
+from cxplane.loop.asking import Asked, request_for, stays
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import FIRST_LOOK, Gate
 from cxplane.loop.live import Live
 from cxplane.loop.mail import event_of, settled_by, settled_outcome, stands, word
 from cxplane.loop.pulse import Pulse, WhileAwake
 from cxplane.loop.run_entries import advanced_entry, task_moved, task_opened
-from cxplane.loop.taking_back import taking_back
 from cxplane.loop.triggers import Triggers
 
 log = logging.getLogger("cxplane.journeys")
-
-CHANNEL = "journey"
-Asked = AskAction | UndoRequest
 
 
 class LostRun(Exception):
@@ -132,7 +127,7 @@ class Leg:
                 if self._doing:
                     await self._one_ends()
                     continue
-                if self._events:
+                if self._events or await self._withdraw():
                     continue
                 if not await self._commit(rest=True):
                     continue
@@ -255,7 +250,10 @@ class Leg:
             case MoveTask():
                 self._pending.append(task_moved(self._run, effect, at=now, release=self._release))
             case SendSignal():
-                await self._triggers.emit(self._run, effect)
+                if (why := await self._triggers.emit(self._run, effect)) is not None:
+                    log.warning("run %s: its signal %s started no journey", self._run.id, effect.signal)
+                    self._went.append(Went("", "told", "invalid", why))
+                    self._changed = True
             case StopRun():
                 by = f"journey:{self._run.journey}"
                 self._pending.append(run_told(effect.run, what="cancel", by=by, at=now))
@@ -279,11 +277,11 @@ class Leg:
                 continue
             if isinstance(ask, UndoRequest) and self._expect is not None:
                 await self._commit(rest=False)  # what is to be taken back must be on record as done
-            if isinstance(ask, UndoRequest) and (why := await self._stays(live, ask)) is not None:
+            if isinstance(ask, UndoRequest) and (why := await stays(self._gate, live, ask)) is not None:
                 self._events.append(Settled(ask.request, "kept", error=why))
                 continue
             try:
-                request = await self._request(live, ask)
+                request = await request_for(self._gate, self._run, live, ask)
             except Conflict as problem:
                 self._events.append(Settled(ask.request, Status.FAILED, error=str(problem), kind="refused"))
                 continue
@@ -328,6 +326,25 @@ class Leg:
             told = replace(found[0], request=decision.request.id, read=found[0].read or foreign)
             self._events.append(told)
 
+    async def _withdraw(self) -> bool:
+        """What is held for a way that leads nowhere any more is not wanted: nobody need decide it, and nothing waits for it."""
+        for token in self._run.state.tokens:
+            request = (
+                token.wait.request if token.lost and token.wait is not None and token.wait.kind == "call" else None
+            )
+            row = await self._store.request(self._tenant, request) if request is not None else None
+            if row is None or row.status != Status.HELD or row.approval is None:
+                continue
+            by, now = f"journey:{self._run.journey}", self._gate.clock.now()
+            why = "the run does not want it any more"
+            entry = approval_decided(row.approval, row.id, status="rejected", by=by, at=now, comment=why)
+            if self._changed:  # first that it is not wanted, then that it is withdrawn
+                await self._commit(rest=False)
+            write = Write(self._tenant, (entry,), fence=self._fence, expect=(row.id, Status.HELD))
+            self._heard(await self._store.append(write))
+            self._events += await stands(self._store, self._tenant, row.id)
+        return bool(self._events)
+
     def _follow(self, live: Live, decision: Decision) -> None:
         if isinstance(decision, Allowed):
             task = asyncio.create_task(self._gate.carry_out(live, decision, self._systems(live)))
@@ -347,49 +364,6 @@ class Leg:
             self._expect = (outcome.request, Status.RUNNING)
             self._changed = True
             self._events.append(settled_outcome(outcome))
-
-    async def _request(self, live: Live, ask: Asked) -> ActionRequest:
-        caller = self._caller(live, ask.caller if isinstance(ask, AskAction) else None)
-        now = self._gate.clock.now()
-        if isinstance(ask, UndoRequest):
-            entries = await self._store.stream(self._tenant, ask.undoes)
-            if not entries:
-                raise Conflict(f"no request {ask.undoes}", next="Undo it in the system by hand.")
-            return taking_back(live, entries, caller, id=ask.request, at=now, run=self._run.id)
-        return ActionRequest(
-            id=ask.request,
-            tenant=self._tenant,
-            action=ask.action,
-            input=ask.input,
-            caller=caller,
-            at=now,
-            customer=self._run.customer,
-            conversation=self._run.conversation,
-            channel=CHANNEL,
-            reason=ask.reason,
-            recorded=ask.recorded,
-            cause=self._run.id,
-            run=self._run.id,
-        )
-
-    async def _stays(self, live: Live, ask: UndoRequest) -> str | None:
-        """Why what was done may stay: its entry says that nothing takes it back, and little hangs on it. Else None."""
-        row = await self._store.request(self._tenant, ask.undoes)
-        action = live.rulebook.action(row.action) if row is not None else None
-        if action is None or action.undo is None or action.undo.none is None:
-            return None
-        return action.undo.none if action.risk in (Risk.LOW, Risk.MEDIUM) else None
-
-    def _caller(self, live: Live, name: str | None) -> Caller:
-        """The journey as the live release knows it, or the person who does the step."""
-        wanted = name or f"journey:{self._run.journey}"
-        found = live.release.repo.callers.get(wanted)
-        if found is not None:
-            return found
-        raise Conflict(
-            f"the live release knows no {wanted}",
-            next="Put it back into the control repo and release, or switch or cancel the run.",
-        )
 
     def _systems(self, live: Live) -> Any:
         return WhileAwake(live.systems, lambda: self._pulse.naps() == self._naps)

@@ -417,7 +417,10 @@ class Journeys:
             id, row.run, by=caller.name, how="answered", answer=said, at=self._clock.now(), comment=comment
         )
         await self._tell(entry)
-        return await self.task(caller, id)
+        row = await self.task(caller, id)
+        if row.what != "stuck" and (row.answered_by != caller.name or row.answer != said):
+            raise Conflict("somebody was faster, and their answer counts", next="Look at the task to see how it ended.")
+        return row
 
     def _theirs(self, caller: Caller, task: TaskRow) -> bool:
         if task.person is not None and not task.escalated:

@@ -113,10 +113,13 @@ class Triggers:
         )
         return entry, NewRun(id, journey, key)
 
-    async def accept(self, live: Live, signal: Signal, *, by: str, customer: str | None = None) -> Accepted:
+    async def accept(
+        self, live: Live, signal: Signal, *, by: str, customer: str | None = None, starting: bool = True
+    ) -> Accepted:
         """A signal: it starts what begins with it, reaches who listens, or waits for who will. The same one twice is one."""
         id = derived_id("sig", self._tenant, signal.source, signal.id)
-        starts = list(self._starts(live, signal, id, by, customer))
+        starts = list(self._starts(live, signal, id, by, customer)) if starting else []
+        await self._known(starts)
         entry = signal_entry(
             id,
             type=signal.type,
@@ -151,6 +154,17 @@ class Triggers:
         reached = result.reached - (1 if first and first[1].id in started else 0) if isinstance(result, Appended) else 0
         return Accepted(id, False, tuple(started), max(0, reached))
 
+    async def _known(self, starts: Sequence[tuple[NewEntry, NewRun]]) -> None:
+        """Malformed where a run would be about a customer that nobody knows: it could only get stuck."""
+        about = {entry.body.get("customer"): new.journey for entry, new in starts}
+        for customer, journey in about.items():
+            if customer is not None and await self._store.customer(self._tenant, customer) is None:
+                raise Malformed(
+                    f"the signal starts {journey} for a customer that is not known",
+                    where="/data",
+                    next="PUT /v1/customers/{id} makes one known; then send the same signal again.",
+                )
+
     def _starts(
         self, live: Live, signal: Signal, id: str, by: str, customer: str | None
     ) -> Sequence[tuple[NewEntry, NewRun]]:
@@ -177,10 +191,17 @@ class Triggers:
                 found.append(self._started(live, starting.journey, begin.input, id=run, by=by, customer=whom, cause=id))
         return found
 
-    async def emit(self, run: Run, sent: SendSignal) -> None:
-        """A signal that a run sends. The same one again is nothing."""
+    async def emit(self, run: Run, sent: SendSignal) -> str | None:
+        """A signal that a run sends. The same one again is nothing. The words, if a journey could not start from it:
+        who listens is reached all the same."""
         signal = Signal(sent.signal, f"journey:{run.journey}", sent.id, sent.key, dict(sent.data), self._clock.now())
-        await self.accept(self._releases.need(), signal, by=f"journey:{run.journey}", customer=run.customer)
+        live, by = self._releases.need(), f"journey:{run.journey}"
+        try:
+            await self.accept(live, signal, by=by, customer=run.customer)
+        except Malformed as problem:
+            await self.accept(live, signal, by=by, starting=False)
+            return str(problem)
+        return None
 
     async def start_child(self, run: Run, wanted: StartRun) -> None:
         """A journey that a run starts, on the release of that run. Conflict and Malformed become errors of the step."""
