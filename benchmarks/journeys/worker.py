@@ -25,6 +25,7 @@ import uvloop
 from benchmarks.journeys.control import CALLER, CUSTOMERS, TENANT
 from benchmarks.journeys.loads import closed_loop, commands
 from cxplane.domain.record import Appended
+from cxplane.edges.process import settle_memory
 from cxplane.wiring import Settings, open_plane
 
 FINAL = ("done", "failed", "cancelled")
@@ -231,4 +232,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    settle_memory()  # as `cxplane work` does
     uvloop.run(main())

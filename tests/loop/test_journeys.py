@@ -367,3 +367,31 @@ async def test_a_run_survives_the_stop_of_its_plane(dsn: str) -> None:
             there = Country(plane, here.billing, here.settings)
             await there.signal("claim.document", "cl-1", kind="invoice")
             assert (await there.until(run)).run.status == "done"
+
+
+@pytest.mark.parametrize(("do", "ends"), [("retry", "done"), ("cancel", "cancelled"), ("fail", "failed")])
+async def test_a_leg_that_fails_for_a_reason_of_ours_waits_for_a_person_who_is_heard(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, do: str, ends: str
+) -> None:
+    from cxplane.loop import leg
+
+    real = leg.event_of
+    broken = True
+
+    def event_of(body: Any, private: Any) -> Any:
+        if broken and body["kind"] == "started":
+            raise KeyError("a fault of ours")
+        return real(body, private)
+
+    monkeypatch.setattr(leg, "event_of", event_of)
+    monkeypatch.setattr("cxplane.loop.legs.TRIES", 2)
+    async with country(dsn) as here:
+        run = await here.dispute()
+        view = await here.until(run, "stuck")
+        assert view.error is not None and view.error["name"] == "internal" and view.tasks[0].what == "stuck"
+        broken = False
+        await here.plane.answer(here.maria, view.tasks[0].id, {"do": do})
+        view = await here.until(run)
+        assert view.run.status == ends
+        assert len(here.billing.credits) == (1 if do == "retry" else 0)
+        assert (await here.plane.tasks(here.maria))[0] == []

@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 
-from cxplane.domain.values import Json, JsonObject
+from cxplane.domain.values import Json, JsonObject, derived_id
+
+INTERNAL = "internal"  # the error of a run whose leg failed for a reason of ours
 
 
 class RunStatus(StrEnum):
@@ -121,6 +123,11 @@ class Run:
     customer: str | None = None
     conversation: str | None = None
     state: RunState = field(default=RunState(), repr=False)
+
+
+def internal_task(run: Run) -> str:
+    """The task that tells people of a leg that failed for a reason of ours."""
+    return derived_id("tsk", run.tenant, run.id, INTERNAL)
 
 
 # what happens to a run ------------------------------------------------------------------------------

@@ -5,7 +5,17 @@ from __future__ import annotations
 from functools import partial
 
 from cxplane.domain.journey import Call, Checkpoint, For, Fork, Say, Try
-from cxplane.domain.run import RunStatus, StopRun, Token, Told, UndoRequest, Wait
+from cxplane.domain.run import (
+    INTERNAL,
+    MoveTask,
+    RunStatus,
+    StopRun,
+    Token,
+    Told,
+    UndoRequest,
+    Wait,
+    internal_task,
+)
 from cxplane.journeys import undoing
 from cxplane.journeys.failing import guarded
 from cxplane.journeys.machine import Machine, change
@@ -22,12 +32,14 @@ def told(m: Machine, event: Told) -> None:
         case "resume":
             _resume(m)
         case "cancel":
+            _was_internal(m)
             if m.ending is None:
                 m.note("", "cancelled")
                 m.error = None
                 undoing.end(m, "cancelled", compensate=event.compensate)
                 _awake(m)
         case "fail":
+            _was_internal(m)
             m.note("", "failed", "told", "a person ended it")
             undoing.end(m, "failed", compensate=False)
             for token in list(m.tokens.values()):
@@ -43,6 +55,17 @@ def told(m: Machine, event: Told) -> None:
             moved(m, event.positions)
         case what:
             raise ValueError(f"a run cannot be told to {what}")
+
+
+def _was_internal(m: Machine) -> bool:
+    """Its leg failed for a reason of ours, wherever it is; now it goes on from there."""
+    if m.error is None or m.error.get("name") != INTERNAL:
+        return False
+    m.error, m.status = None, RunStatus.WAITING
+    m.effects.append(MoveTask(internal_task(m.run), "closed"))
+    if not m.tokens and not m.visits and m.program.journey.steps:  # its very first leg failed
+        m.fresh(m.program.journey.steps[0].name)
+    return True
 
 
 def _awake(m: Machine) -> None:
@@ -73,6 +96,9 @@ def _stuck(m: Machine, step: str | None) -> list[Token]:
 
 
 def _retry(m: Machine, step: str | None) -> None:
+    if _was_internal(m):
+        m.note("", "retried")
+        return
     for token in _stuck(m, step):
         wait = token.wait
         assert wait is not None

@@ -30,6 +30,7 @@ from cxplane.domain.errors import Conflict, Malformed, NotFound
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write
 from cxplane.domain.run import (
+    INTERNAL,
     AskAction,
     ChildEnded,
     Due,
@@ -48,6 +49,7 @@ from cxplane.domain.run import (
     Unasked,
     UndoRequest,
     Went,
+    internal_task,
     state_from,
 )
 from cxplane.domain.run_entries import run_told
@@ -95,6 +97,8 @@ class Leg:
         self._parent = taken.row.parent
         self._before = state if taken.state is not None else None  # what timers and listens on record say
         self._fence = taken.fence
+        if state.error is not None and state.error.get("name") == INTERNAL:
+            self._before = None  # times and listens are put on record anew
         self._broken_off = taken.state is not None and taken.row.status in (RunStatus.READY, RunStatus.STUCK)
         self._mail: list[Mail] = list(taken.mail)
         self._events: list[Event] = []
@@ -414,10 +418,20 @@ class Leg:
             raise LostRun(self._run.id)
 
     async def stick(self, why: str) -> None:
-        """Put on record that a leg cannot be done, so that a person sees it."""
+        """Put on record that a leg cannot be done, so that a person sees it.
+
+        The mail that it failed on is laid aside, so that what the person then says is heard. A retry looks anew at every
+        request that is awaited and sets the times again; a signal that was laid aside must be sent once more.
+        """
         state = self._run.state
-        told = {"name": "internal", "text": why, "step": ""}
+        told = {"name": INTERNAL, "text": why, "step": ""}
         self._run = replace(self._run, state=msgspec.structs.replace(state, status=RunStatus.STUCK, error=told))
-        self._pending, self._expect = [], None
-        self._went.append(Went("", "failed", "internal", why))
+        team = self._program.journey.charter.exceptions
+        aside = [m.ref for m in self._mail if m.body["kind"] != "told"]
+        text = f"{why} ({len(aside)} pieces of mail laid aside)" if aside else why
+        task = OpenTask(internal_task(self._run), "", "stuck", team, text=text, show={"error": INTERNAL})
+        now = self._gate.clock.now()
+        self._pending, self._expect = [task_opened(self._run, task, at=now, release=self._release)], None
+        self._took = aside
+        self._went.append(Went("", "failed", INTERNAL, text))
         await self._commit(rest=True)

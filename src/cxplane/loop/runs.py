@@ -411,7 +411,7 @@ class Journeys:
             raise Conflict(f"the task is {row.status} already", next="Look at it to see how it ended.")
         said = checked(row, answer)
         if row.what == "stuck":
-            step = None if said["do"] in ("cancel", "fail") else row.step
+            step = None if said["do"] in ("cancel", "fail") else row.step or None
             await self.steer(caller, row.run, str(said["do"]), step=step, comment=comment)
         entry = task_answered(
             id, row.run, by=caller.name, how="answered", answer=said, at=self._clock.now(), comment=comment

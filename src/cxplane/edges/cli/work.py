@@ -12,7 +12,7 @@ import click
 
 from cxplane.edges.cli.local import store_options
 from cxplane.edges.cli.show import json_option
-from cxplane.edges.process import log_to_stderr, loop_factory
+from cxplane.edges.process import log_to_stderr, loop_factory, settle_memory
 
 if TYPE_CHECKING:
     from cxplane.wiring import Settings
@@ -49,6 +49,7 @@ def work(settings: Settings, concurrency: int, level: str, as_json: bool) -> int
       cxplane work --data /var/lib/cxplane --concurrency 64
     """
     log_to_stderr(level)
+    settle_memory()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_work(settings, concurrency, as_json))
 

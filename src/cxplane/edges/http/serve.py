@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxplane.domain.errors import StoreError
-from cxplane.edges.process import log_to_stderr, loop_factory
+from cxplane.edges.process import log_to_stderr, loop_factory, settle_memory
 
 if TYPE_CHECKING:
     import uvicorn
@@ -99,6 +99,7 @@ def serve(
     log_to_stderr(level)
     listener = _listen(host, port)
     try:
+        settle_memory()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(_serve(settings, listener, as_json))
     finally:
