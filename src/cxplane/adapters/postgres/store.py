@@ -79,6 +79,7 @@ class PostgresStore:
         self._writer = Writer(dsn)
         self.runs: RunStore = Runs(self)
         self._situations = Together(self._ask_situations, links=2)
+        self._claims = Together(self._ask_claims, links=2)
 
     async def append(self, write: Write) -> AppendResult:
         return await self._writer.append(write)
@@ -105,15 +106,17 @@ class PostgresStore:
         )
 
     async def claimed(self, tenant: str, action: str, key: str) -> KeyTaken | None:
-        row = await self._row(
-            "select c.request, q.input_hash from cxplane.claim c"
-            " join cxplane.request q on q.tenant = c.tenant and q.id = c.request"
-            " where c.id = cxplane.claim_id($1, $2, $3) and c.tenant = $1",
-            tenant,
-            action,
-            key,
+        row = await self._claims(tenant, action, key)
+        return KeyTaken(*row) if row["request"] is not None else None
+
+    async def _ask_claims(self, wanted: Sequence[tuple[str, str, str]]) -> list[Any]:
+        return await self._rows(
+            "select q.id as request, q.input_hash"
+            " from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (tenant, action, key, n)"
+            " left join cxplane.claim c on c.id = cxplane.claim_id(w.tenant, w.action, w.key) and c.tenant = w.tenant"
+            " left join cxplane.request q on q.tenant = c.tenant and q.id = c.request order by w.n",
+            *([one[n] for one in wanted] for n in range(3)),
         )
-        return KeyTaken(*row) if row else None
 
     # requests and their entries -----------------------------------------------------------------------
 
