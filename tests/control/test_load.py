@@ -92,6 +92,7 @@ REFERENCES = [
     (REFUND, "input:\n  type: object", "input:\n  type: array", "input:", "must say type: object", ""),
     (REFUND, "required: [order_id, amount]", "required: [order_id, amout]", "required", "input requires 'amout'", "amount?"),
     (REFUND, "refund_id: {type: string}", 'refund_id: {$ref: "http://elsewhere/x.json"}', "refund_id", "points outside", ""),
+    (REFUND, "refund_id: {type: string}", "refund_id: {type: string, format: iban}", "refund_id", "format 'iban' is not checked here; known: date", ""),
     (SYSTEM, "system: shop", "system: store", "system", "the file's place says 'shop'", "rename"),
     (SYSTEM, "shop.refund_order:", "shop.refnd_order:", "refnd_order", "the action 'shop.refnd_order'", "shop.refund_order?"),
     (SYSTEM, "shop.refund_order:", "shop.get_order:", "get_order", "is a read", "samples are for writes"),

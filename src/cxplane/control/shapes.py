@@ -16,6 +16,7 @@ from jsonschema.validators import extend
 
 from cxplane.control.yaml import Document, Path
 from cxplane.domain.errors import Mistake
+from cxplane.domain.quick import FORMATS, plain
 from cxplane.domain.values import Json, JsonObject
 
 SHAPED = ("plane", "action", "table", "system", "policy-tests", "budget", "people", "agent", "journey", "charter")
@@ -255,13 +256,13 @@ def schema_problems(schema: JsonObject) -> Iterator[tuple[Path, str]]:
     """(path, what) for each place where an action's input or output is no JSON Schema that contracts can use."""
     if schema.get("type") != "object":
         yield (), "must say type: object"
-    if _plain_schema(schema):
+    if plain(schema):
         return
     try:
         Draft202012Validator.check_schema(dict(schema))
     except SchemaError as problem:
         yield tuple(problem.absolute_path), f"is no JSON Schema: {_schema_words(problem)}"
-    yield from _references(schema, ())
+    yield from _loose_ends(schema, ())
 
 
 def fits(schema: JsonObject, value: Json) -> str | None:
@@ -276,49 +277,16 @@ def _schema_words(problem: SchemaError) -> str:
     return problem.message[:120]
 
 
-def _references(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    """A contract stands alone: it points at nothing outside itself."""
+def _loose_ends(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """A contract stands alone: it points at nothing outside itself, and asks for no format that nobody checks."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key in ("$ref", "$dynamicRef") and isinstance(value, str) and not value.startswith("#"):
                 yield (*path, key), "points outside the contract; write the schema out"
+            elif key == "format" and isinstance(value, str) and value not in FORMATS:
+                yield (*path, key), f"format {value!r} is not checked here; {suggest(value, sorted(FORMATS))}"
             else:
-                yield from _references(value, (*path, key))
+                yield from _loose_ends(value, (*path, key))
     elif isinstance(node, list):
         for n, item in enumerate(node):
-            yield from _references(item, (*path, n))
-
-
-_TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean", "null"})
-_TEXTS = frozenset({"title", "description", "format"})
-_COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"})
-_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
-
-
-def _plain_schema(schema: Any) -> bool:
-    """True for the common words used rightly; anything else is left to the meta-schema, which costs 100 times more."""
-    if not isinstance(schema, Mapping):
-        return isinstance(schema, bool)
-    for key, value in schema.items():
-        if key == "type":
-            kinds = value if isinstance(value, list) and value and len(set(map(str, value))) == len(value) else [value]
-            good = all(isinstance(kind, str) and kind in _TYPES for kind in kinds)
-        elif key == "properties":
-            good = isinstance(value, Mapping) and all(_plain_schema(one) for one in value.values())
-        elif key in ("items", "additionalProperties"):
-            good = _plain_schema(value)
-        elif key == "required":
-            good = isinstance(value, list) and all(isinstance(v, str) for v in value) and len(set(value)) == len(value)
-        elif key in ("enum", "examples"):
-            good = isinstance(value, list)
-        elif key in _TEXTS:
-            good = isinstance(value, str)
-        elif key in _COUNTS:
-            good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        elif key in _NUMBERS:
-            good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        else:
-            good = key in ("const", "default")
-        if not good:
-            return False
-    return True
+            yield from _loose_ends(item, (*path, n))

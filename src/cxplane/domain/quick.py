@@ -125,3 +125,49 @@ def _number(said: dict[str, Any], kinds: tuple[type, ...]) -> Check:
         return (least is None or value >= least) and (most is None or value <= most)
 
     return check
+
+
+FORMATS = frozenset(
+    {
+        *("date", "date-time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6"),
+        *("uri", "uri-reference", "uri-template", "uuid", "json-pointer", "relative-json-pointer"),
+        *("int32", "int64", "float", "double"),  # of OpenAPI; they say what the type says already
+    }
+)
+"""Values of `format` that mean something here."""
+
+_TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean", "null"})
+_TEXTS = frozenset({"title", "description"})
+_COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"})
+_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+
+
+def plain(schema: Any) -> bool:
+    """True for the common words used rightly; anything else is left to the meta-schema, which costs 100 times more."""
+    if not isinstance(schema, Mapping):
+        return isinstance(schema, bool)
+    for key, value in schema.items():
+        if key == "type":
+            kinds = value if isinstance(value, list) and value and len(set(map(str, value))) == len(value) else [value]
+            good = all(isinstance(kind, str) and kind in _TYPES for kind in kinds)
+        elif key == "properties":
+            good = isinstance(value, Mapping) and all(plain(one) for one in value.values())
+        elif key in ("items", "additionalProperties"):
+            good = plain(value)
+        elif key == "required":
+            good = isinstance(value, list) and all(isinstance(v, str) for v in value) and len(set(value)) == len(value)
+        elif key in ("enum", "examples"):
+            good = isinstance(value, list)
+        elif key in _TEXTS:
+            good = isinstance(value, str)
+        elif key == "format":
+            good = value in FORMATS
+        elif key in _COUNTS:
+            good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        elif key in _NUMBERS:
+            good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        else:
+            good = key in ("const", "default")
+        if not good:
+            return False
+    return True
