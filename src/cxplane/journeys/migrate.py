@@ -61,7 +61,12 @@ def _impossible(old: Program, new: Program, token: Token, positions: Mapping[str
     before = old.nodes.get(token.at)
     if before is not None and token.wait is not None and before.step.kind != node.step.kind:
         return f"{to} is {node.step.kind!r} now and was {before.step.kind!r}; what it waits for would not be understood"
-    if before is not None and token.wait is not None and (why := _asked_otherwise(before.step, node.step)):
+    if (
+        before is not None
+        and token.wait is not None
+        and token.wait.kind == "task"
+        and (why := _asked_otherwise(before.step, node.step))
+    ):
         return why
     forks_old = [a.name for a in before.above() if isinstance(a.step, Fork)] if before else []
     forks_new = [a.name for a in node.above() if isinstance(a.step, Fork)]
