@@ -187,3 +187,19 @@ def test_what_may_come_before_in_some_way_may_be_read() -> None:
     assert told(Wait("w", until="'steps.pay.id'"), PAY) == []
     assert told(read, PAY, Switch("s", cases=(Case("x", "true", then="a"), Case("y", None)))) == []
     assert told(For("l", in_="[1]", while_="steps.pay.id == ''", steps=(PAY,))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("No parcel for order", "\"'No parcel for order'\""),
+        ("input.kind == 'worn", "close the quote"),
+        ("input.kind == ’worn’", "straight quotes"),
+        ("input.kind = 'worn'", "compare with =="),
+        ("input.x and input.y", "write && for and"),
+        ("1 +", "a text stands in quotes"),
+    ],
+)
+def test_an_expression_that_cannot_be_read_is_told_with_the_slip_it_looks_like(text: str, hint: str) -> None:
+    ((_, _, _, said),) = mistakes(journey(Assign("a", values={"n": text})), CEL)
+    assert hint in said

@@ -92,7 +92,7 @@ class _Reader:
         try:
             names = self.expressions.compile(text).names
         except ExpressionError as problem:
-            yield str(problem), "CEL, like input.amount > 0; a text stands in quotes of its own"
+            yield str(problem), _mended(text)
             return
         for name in sorted(names - known):
             yield f"{name} is not known here", _instead(name, known)
@@ -162,6 +162,23 @@ def _instead(name: str, known: frozenset[str]) -> str:
     if "signal" in known and "input" not in known:
         return "a start knows signal and now, nothing else"
     return _nearest(name, known) or f"known are {', '.join(sorted(known))}"
+
+
+def _mended(text: str) -> str:
+    """What to do about an expression that cannot be read, by the slips that people make."""
+    bare = _LITERAL.sub("", text)
+    if any(quote in bare for quote in "‘’“”„"):
+        return "write straight quotes, ' and \", not curly ones"
+    if "'" in bare or '"' in bare:
+        return "close the quote: a text stands between two of the same kind, 'like this'"
+    reads = re.search(r"\b(input|steps|vars|customer|run|signal|error)\s*\.", bare) is not None
+    if not reads and re.fullmatch(r"[\w ,.:;!?-]+", text) and " " in text.strip():
+        return f"a text stands in quotes of its own, within those of the file: \"'{text.strip()}'\""
+    if re.search(r"(?<![=!<>])=(?!=)", bare):
+        return "compare with =="
+    if word := re.search(r"\b(and|or|not)\b", bare):
+        return f"write {({'and': '&&', 'or': '||', 'not': '!'})[word[1]]} for {word[1]}"
+    return "CEL, like input.amount > 0; a text stands in quotes of its own"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
