@@ -32,8 +32,8 @@ def of(target: str) -> Impact:
     ("file", "old", "new", "field", "before", "after"),
     [
         (LATE, "version: 2", "version: 3", "version", 2, 3),
-        (LATE, "patience: 4h", "patience: 5h", "patience", "14400s", "18000s"),
-        (LATE, "patience: 1h", "patience: 2h", "steps.voucher.patience", "3600s", "7200s"),
+        (LATE, "patience: 4h", "patience: 5h", "patience", "4h", "5h"),
+        (LATE, "patience: 1h", "patience: 2h", "steps.voucher.patience", "1h", "2h"),
         (LATE, "on_failure: compensate\n", "", "on_failure", "compensate", None),
         (LATE, "recorded: {days: 4}", "recorded: {days: 5}", "steps.refund.recorded.days", "4", "5"),
         (LATE, "input.amount <= 5000", "input.amount <= 6000", "steps.how_much.cases.little.when", "input.amount <= 5000", "input.amount <= 6000"),
@@ -59,8 +59,8 @@ def test_a_journey_is_compared_step_by_step(
 
 def test_a_step_that_is_new_is_told_with_what_it_says() -> None:
     (change,) = changes(changed(LATE, BACK, BACK + "  - rest: {wait: 1h}\n", JOURNEYS))
-    assert change.fields == {"steps.rest": (None, {"is": "wait", "for": "3600s"})}
-    assert "steps.rest: nothing → {'is': 'wait', 'for': '3600s'}" in change.words()
+    assert change.fields == {"steps.rest": (None, {"is": "wait", "for": "1h"})}
+    assert "steps.rest: nothing → {is: wait, for: 1h}" in change.words()
 
 
 def test_only_the_step_that_moved_is_told_as_moved() -> None:

@@ -99,3 +99,10 @@ def test_a_file_without_front_matter_is_a_mistake(text: str) -> None:
 def test_no_text_breaks_the_reader(text: str) -> None:
     document, found = read(text)
     assert document is not None or found
+
+
+def test_slips_of_the_hand_are_told_where_they_were_made() -> None:
+    _, (one,) = read("do:\n  - credit:\n      call: a.b\n\n  - worth\n      set: {a: 1}\n")
+    assert (one.line, one.what, one.hint) == (5, "not YAML: no colon after worth", "write `- worth:`")
+    _, (one,) = read("a: 1\nb: {c: 1\nd: 2\n")
+    assert "opened on line 2" in one.hint

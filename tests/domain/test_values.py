@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxplane.domain.values import Money, canonical, derived_id, digest, new_id, rate_per_second, span
+from cxplane.domain.values import Money, canonical, derived_id, digest, new_id, rate_per_second, span, spelled
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,9 @@ def test_ids_sort_by_time_and_do_not_repeat() -> None:
 def test_the_same_parts_give_the_same_id_and_parts_do_not_run_together() -> None:
     assert derived_id("req", "a", "b") == derived_id("req", "a", "b")
     assert derived_id("req", "ab", "") != derived_id("req", "a", "b")
+
+
+@pytest.mark.parametrize("text", ["500ms", "0s", "1.5s", "90s", "90m", "4h", "14d", "36h"])
+def test_a_span_is_spelled_as_it_can_be_read_again(text: str) -> None:
+    assert span(spelled(span(text))) == span(text)
+    assert spelled(span("336h")) == "14d" and spelled(span("2w")) == "14d" and spelled(span("90s")) == "90s"

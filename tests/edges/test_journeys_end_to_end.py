@@ -468,7 +468,14 @@ def test_zy_runs_are_taken_to_another_release(plane: Running, order: str) -> Non
     assert seen.code == 1, seen.err
     assert moves in seen.out
     assert "Nothing was done" in seen.out
+    assert "at parcel, and" in seen.out
     assert max(len(line) for line in seen.out.splitlines()) <= 100
+    slip = plane.cx(*args, "--map", "agree=agred", by=CARE)
+    assert slip.code != 0 and "the new version has no step 'agred'" in slip.err and "agreed" in slip.err
+    slip = plane.cx(*args, "--map", "agre=agreed", by=CARE)
+    assert slip.code != 0 and "the old version has no step 'agre'" in slip.err
+    slip = plane.cx(*args, "--to", old["hash"][:12], by=CARE)
+    assert slip.code != 0 and "the same release" in slip.err
     preview = plane.cx(*args, "--map", "agree=agreed", "--json", by=CARE)
     assert preview.code == 0, preview.out
     assert moves in {m["run"] for m in preview.json["mapped"]}

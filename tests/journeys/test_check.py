@@ -162,3 +162,44 @@ def test_going_back_needs_something_that_waits_on_the_way() -> None:
     assert "nothing on the way waits" in of(count, back)
     assert told(count, Wait("w", for_=timedelta(1)), back) == []
     assert told(count, Do("d", steps=(PAY,)), back) == []
+
+
+def test_a_step_that_reads_what_only_comes_after_it_is_told_what_to_put_before_it() -> None:
+    read = Assign("a", values={"n": "steps.pay.id"})
+    assert of(read, PAY) == ("a: set.n: steps.pay is not there yet: pay comes only after a (put pay before a)")
+    assert "vars.n is not there yet: s comes only after w" in of(
+        Wait("w", until="vars.n"), Assign("s", values={"n": "now"})
+    )
+    assert "is what this step gives" in of(Call("pay", action="claims.pay", with_={"n": "steps.pay.id"}))
+    case = Switch("s", cases=(Case("x", "true", (PAY,)), Case("y", None, (read,))))
+    assert "put pay before a" in of(case)
+
+
+def test_what_may_come_before_in_some_way_may_be_read() -> None:
+    read, guarded = Assign("a", values={"n": "steps.pay.id"}), "has(steps.pay) && steps.pay.id == ''"
+    assert told(Assign("a", values={"n": guarded}), PAY) == []
+    assert told(Fork("f", branches=(Branch("x", (read,)), Branch("y", (PAY,))))) == []
+    assert told(Try("t", steps=(PAY, Wait("w", for_=timedelta(1))), catch=(read,))) == []
+    assert (
+        told(For("l", in_="[1]", steps=(Switch("s", cases=(Case("x", "true", (read,)), Case("y", None, (PAY,)))),)))
+        == []
+    )
+    assert told(Wait("w", until="'steps.pay.id'"), PAY) == []
+    assert told(read, PAY, Switch("s", cases=(Case("x", "true", then="a"), Case("y", None)))) == []
+    assert told(For("l", in_="[1]", while_="steps.pay.id == ''", steps=(PAY,))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("No parcel for order", "\"'No parcel for order'\""),
+        ("input.kind == 'worn", "close the quote"),
+        ("input.kind == ’worn’", "straight quotes"),
+        ("input.kind = 'worn'", "compare with =="),
+        ("input.x and input.y", "write && for and"),
+        ("1 +", "a text stands in quotes"),
+    ],
+)
+def test_an_expression_that_cannot_be_read_is_told_with_the_slip_it_looks_like(text: str, hint: str) -> None:
+    ((_, _, _, said),) = mistakes(journey(Assign("a", values={"n": text})), CEL)
+    assert hint in said

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from cxplane.domain.journey import Branch, Call, Checkpoint, Expected, For, Fork, Listen, Step, Wait
+from cxplane.domain.journey import AskPerson, Branch, Call, Checkpoint, Expected, For, Fork, Listen, Step, Wait
 from cxplane.journeys.migrate import Position, carried, preview
 from cxplane.journeys.program import Program
 from tests.journeys.driving import CEL, Driven, journey
@@ -55,6 +55,17 @@ def test_what_cannot_go_over_is_named_and_refused(new: tuple[Step, ...], why: st
     run.program = program(*new)
     with pytest.raises(ValueError):
         run.tell("migrate")
+
+
+def test_an_open_question_goes_only_to_a_step_that_understands_every_answer_to_it() -> None:
+    def ask(name: str, what: str, *choices: str) -> AskPerson:
+        return AskPerson(name, team="t", what=what, text="'?'", choices=choices)
+
+    run = Driven(ask("q", "choose", "new", "worn"))
+    assert "people were asked to choose" in seen(run, program(ask("q", "approve"))).why
+    assert "people were asked to choose" in seen(run, program(ask("r", "approve")), q="r").why
+    assert "no choice 'worn' any more" in seen(run, program(ask("q", "choose", "new", "old"))).why
+    assert seen(run, program(ask("q", "choose", "lost", "worn", "new"))).kind == "same"
 
 
 def test_a_run_that_left_its_loop_would_lose_its_items() -> None:

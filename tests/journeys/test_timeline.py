@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cxplane.domain.journey import Expected, Journey, Listen
 from cxplane.domain.record import Entry
 from cxplane.journeys.timeline import timeline, words
+from tests.journeys.driving import journey as driven
 from tests.journeys.samples import DISPUTE
 
 BEGIN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -225,3 +228,18 @@ def test_what_nobody_answered_and_what_was_taken_back_is_told() -> None:
 
 def test_kinds_of_entries_that_are_not_of_a_run_are_left_out() -> None:
     assert timeline(DISPUTE, [entry(1, "customer.changed", {}), entry(2, "intent", {"request": "req_1"})]) == []
+
+
+def test_what_a_run_did_before_it_came_over_is_told_as_its_step_was_then() -> None:
+    def listens(days: int) -> Journey:
+        return driven(Listen("parcel", signals=(Expected("shop.came"),), within=timedelta(days=days)))
+
+    entries = [
+        replace(entry(n, "run.advanced", {"went": [["parcel", "waits"]], "status": "waiting"}), release=release)
+        for n, release in enumerate(("old", "new"))
+    ]
+    texts = [item["text"] for item in timeline(listens(14), entries, {"old": listens(5)})]
+    assert texts == [
+        "parcel: waits (listen: for shop.came, 5 days at most)",
+        "parcel: waits (listen: for shop.came, 2 weeks at most)",
+    ]

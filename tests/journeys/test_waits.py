@@ -39,11 +39,11 @@ def test_every_signal_that_is_still_listened_for_is_told() -> None:
 
 
 def test_what_it_waits_for_in_words() -> None:
-    assert words(Driven(Wait("w", for_=HOUR))) == ("until 2026-03-01T10:00",)
+    assert words(Driven(Wait("w", for_=HOUR))) == ("until 2026-03-01 10:00",)
     assert words(Driven(Listen("l", signals=(Expected("x"), Expected("y"))))) == ("signal x or y",)
     assert words(Driven(Raise("r", error="own"))) == ("a person: own at r",)
     assert words(Driven(RunJourney("k", journey="kid")))[0].startswith("run run_")
-    assert words(Driven(AskPerson("q", team="desk", due=HOUR)))[0].endswith("until 2026-03-01T10:00")
+    assert words(Driven(AskPerson("q", team="desk", due=HOUR)))[0].endswith("until 2026-03-01 10:00")
     branches = (Branch("x", (Call("a", action="s.a"),)), Branch("y", (Wait("w", for_=HOUR),)))
     run = Driven(Fork("f", branches=branches))
     assert describe_waits(run.program, run.state)[0] == ("a", "w") and words(run)[0].startswith("request req_")

@@ -14,7 +14,7 @@ from cxplane.domain.catalog import HttpCall
 from cxplane.domain.journey import Journey
 from cxplane.domain.people import CallerKind
 from cxplane.domain.release import ControlRepo
-from cxplane.domain.values import Json
+from cxplane.domain.values import Json, spelled
 from cxplane.ports.policy import PolicyEngine, PolicyMeta
 
 _PLACE = frozenset({"file", "line"})
@@ -132,7 +132,7 @@ def _plain(value: Any) -> Json:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        return spelled(value)
     return value.value if isinstance(value, Enum) else value
 
 
@@ -141,4 +141,15 @@ def _shown(value: Json) -> str:
         return "nothing"
     if isinstance(value, str) and "\n" in value:
         return "\n    " + value.replace("\n", "\n    ")
-    return str(value)
+    return _flat(value)
+
+
+def _flat(value: Json) -> str:
+    """As it would stand in a file, on one line: `{is: ask, due: 2d}`."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_flat(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_flat, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "nothing" if value is None else str(value)

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from cxplane.domain.journey import Fork, Journey, Step, Switch
-from cxplane.domain.values import Json
+from cxplane.domain.values import Json, spelled
 
 _ELSEWHERE = frozenset({"name", "line", "file", "steps", "catch", "charter"})  # told of its own, or no part of it
 
@@ -80,7 +80,7 @@ def _said(thing: Any) -> dict[str, Json]:
 
 def _plain(value: Any) -> Json:
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        return spelled(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (set, frozenset)):

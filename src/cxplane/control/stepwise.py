@@ -206,9 +206,14 @@ class StepRules:
 
     def _checkpoint(self, step: RawStep) -> None:
         asked = called(self.journey)
+        mended = asked <= self.names.actions.keys()  # else what is called comes first
         for n, action in enumerate(as_list(as_map(step.said["checkpoint"]).get("before"))):
             place: Path = ("checkpoint", "before", n)
-            if self.known(step, place, action, self.names.actions, "the action", "catalog/") and action not in asked:
+            if (
+                self.known(step, place, action, self.names.actions, "the action", "catalog/")
+                and mended
+                and action not in asked
+            ):
                 hint = suggest(str(action), sorted(asked)) or "name an action that it calls"
                 self.wrong(step, place, f"no step calls {action}, so nothing waits for this checkpoint", hint)
 

@@ -188,6 +188,9 @@ _HINTS = {
 }
 
 
+_NO_COLON = re.compile(r"^\s*-\s+(\w+)\s*$")
+
+
 def _unreadable(file: str, text: str, problem: yaml.YAMLError, first_line: int) -> Mistake:
     mark = getattr(problem, "problem_mark", None) or getattr(problem, "context_mark", None)
     said = getattr(problem, "problem", None) or "characters that YAML does not allow"
@@ -197,5 +200,12 @@ def _unreadable(file: str, text: str, problem: yaml.YAMLError, first_line: int) 
     elif isinstance(position := getattr(problem, "position", None), int):
         line += text.encode("utf-8", "replace")[:position].count(b"\n")
         said = "a control character"
+    lines = text.split("\n")[: max(line - first_line, 0)]
+    above = next((n for n in reversed(range(len(lines))) if lines[n].strip()), None)
+    if "mapping values" in said and above is not None and (name := _NO_COLON.match(lines[above])):
+        return Mistake(file, above + first_line, f"not YAML: no colon after {name[1]}", f"write `- {name[1]}:`")
     hint = next((hint for words, hint in _HINTS.items() if words in said), "see that it is YAML")
+    opened = getattr(problem, "context_mark", None)
+    if opened is not None and "flow" in (getattr(problem, "context", None) or ""):
+        hint = f"close the bracket that was opened on line {int(opened.line) + first_line}, or put a comma before what follows"
     return Mistake(file, line, f"not YAML: {said}", hint)

@@ -44,6 +44,15 @@ def span(text: str) -> timedelta:
     return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
 
 
+def spelled(value: timedelta) -> str:
+    """A span as people write it: `14d`, `90m`, `1.5s`; what `span` reads, in the largest unit that leaves no fraction."""
+    seconds = value.total_seconds()
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{int(seconds // _SECONDS[unit])}{unit}"
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
+
+
 def rate_per_second(text: str) -> float:
     """A rate written as `50/s` or `600/m`, as events per second. ValueError otherwise."""
     if not (match := re.match(r"^(\d+(?:\.\d+)?)/(s|m|h)$", text)) or float(match[1]) <= 0:

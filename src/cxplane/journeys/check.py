@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from cxplane.domain.errors import ExpressionError
 from cxplane.domain.journey import Assign, Journey, Start, Step, Try
+from cxplane.journeys.order import may_be_before
 from cxplane.journeys.paths import path_mistakes
 from cxplane.journeys.program import maps, single
 from cxplane.ports.expressions import Expressions
@@ -28,6 +29,7 @@ _NO_RESULT = {"do", "set", "switch", "fork", "for", "try", "emit", "raise", "che
 _LITERAL = re.compile(
     r"""'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|//[^\n]*""", re.DOTALL
 )
+_ASKED = re.compile(r"\bhas\s*\(\s*(steps|vars)\s*\.\s*(\w+)")
 _FIELD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*\.\s*([A-Za-z_]\w*)(?!\w|\s*\()")
 
 
@@ -50,6 +52,7 @@ class _Reader:
         self.steps = {step.name: step for step in journey.walk()}
         self.vars = {name for step in self.steps.values() if isinstance(step, Assign) for name in step.values}
         self.input = _properties(journey)
+        self.before = may_be_before(journey)
 
     def all(self) -> Iterator[Found]:
         for start in self.journey.start:
@@ -74,11 +77,11 @@ class _Reader:
                     here = known | {"error"}
                 elif what == "while" and each:
                     here = known | {each}
-                for wrong, hint in self._expression(text, here):
+                for wrong, hint in (*self._expression(text, here), *self._too_early(step, text)):
                     yield step.name, step.line, f"{_said(what)}: {wrong}", hint
             for what, texts in maps(step):
                 for name, text in texts.items():
-                    for wrong, hint in self._expression(text, known):
+                    for wrong, hint in (*self._expression(text, known), *self._too_early(step, text)):
                         yield step.name, step.line, f"{what}.{name}: {wrong}", hint
             for body, inner in step.bodies().items():
                 more = {"error"} if isinstance(step, Try) and body == "catch" else {each} if each else set()
@@ -89,13 +92,31 @@ class _Reader:
         try:
             names = self.expressions.compile(text).names
         except ExpressionError as problem:
-            yield str(problem), "CEL, like input.amount > 0; a text stands in quotes of its own"
+            yield str(problem), _mended(text)
             return
         for name in sorted(names - known):
             yield f"{name} is not known here", _instead(name, known)
         for root, field in dict.fromkeys(_fields(text)):
             if root in names and root in known:
                 yield from self._field(root, field)
+
+    def _too_early(self, step: Step, text: str) -> Iterator[tuple[str, str]]:
+        """What is read and comes only after the step, unless the expression asks first whether it `has` it."""
+        before, asked = self.before[step.name], set(_ASKED.findall(_LITERAL.sub("''", text)))
+        for root, field in dict.fromkeys(_fields(text)):
+            if root == "steps" and field in self.steps and self.steps[field].kind not in _NO_RESULT:
+                givers = [field]
+            elif root == "vars":
+                givers = [s.name for s in self.steps.values() if isinstance(s, Assign) and field in s.values]
+            else:
+                continue
+            if givers and not before.intersection(givers) and (root, field) not in asked:
+                if givers == [step.name]:
+                    yield f"{root}.{field} is what this step gives, and it is not there yet", "read another step"
+                    continue
+                come = "comes" if len(givers) == 1 else "come"
+                what = f"{root}.{field} is not there yet: {' and '.join(givers)} {come} only after {step.name}"
+                yield what, f"put {givers[0]} before {step.name}"
 
     def _field(self, root: str, field: str) -> Iterator[tuple[str, str]]:
         if root == "steps":
@@ -141,6 +162,23 @@ def _instead(name: str, known: frozenset[str]) -> str:
     if "signal" in known and "input" not in known:
         return "a start knows signal and now, nothing else"
     return _nearest(name, known) or f"known are {', '.join(sorted(known))}"
+
+
+def _mended(text: str) -> str:
+    """What to do about an expression that cannot be read, by the slips that people make."""
+    bare = _LITERAL.sub("", text)
+    if any(quote in bare for quote in "‘’“”„"):
+        return "write straight quotes, ' and \", not curly ones"
+    if "'" in bare or '"' in bare:
+        return "close the quote: a text stands between two of the same kind, 'like this'"
+    reads = re.search(r"\b(input|steps|vars|customer|run|signal|error)\s*\.", bare) is not None
+    if not reads and re.fullmatch(r"[\w ,.:;!?-]+", text) and " " in text.strip():
+        return f"a text stands in quotes of its own, within those of the file: \"'{text.strip()}'\""
+    if re.search(r"(?<![=!<>])=(?!=)", bare):
+        return "compare with =="
+    if word := re.search(r"\b(and|or|not)\b", bare):
+        return f"write {({'and': '&&', 'or': '||', 'not': '!'})[word[1]]} for {word[1]}"
+    return "CEL, like input.amount > 0; a text stands in quotes of its own"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

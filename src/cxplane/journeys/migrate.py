@@ -61,6 +61,13 @@ def _impossible(old: Program, new: Program, token: Token, positions: Mapping[str
     before = old.nodes.get(token.at)
     if before is not None and token.wait is not None and before.step.kind != node.step.kind:
         return f"{to} is {node.step.kind!r} now and was {before.step.kind!r}; what it waits for would not be understood"
+    if (
+        before is not None
+        and token.wait is not None
+        and token.wait.kind == "task"
+        and (why := _asked_otherwise(before.step, node.step))
+    ):
+        return why
     forks_old = [a.name for a in before.above() if isinstance(a.step, Fork)] if before else []
     forks_new = [a.name for a in node.above() if isinstance(a.step, Fork)]
     if [positions.get(f, f) for f in forks_old] != forks_new:
@@ -74,6 +81,18 @@ def _impossible(old: Program, new: Program, token: Token, positions: Mapping[str
         if positions.get(name, name) not in inside:
             return f"it is inside {name}, which does not hold {to} any more"
     return ""
+
+
+def _asked_otherwise(before: Step, now: Step) -> str:
+    """Why the answer to an open question would not be one to the new step."""
+    if not (isinstance(before, AskPerson) and isinstance(now, AskPerson)):
+        return ""
+    if before.what != now.what:
+        return (
+            f"{now.name} asks to {now.what}, and people were asked to {before.what}; the answer would not be understood"
+        )
+    gone = [choice for choice in before.choices if choice not in now.choices]
+    return f"{now.name} has no choice {gone[0]!r} any more, which people may still answer" if gone else ""
 
 
 def _behind(old: Program, new: Program, state: RunState, checkpoint: str, positions: Mapping[str, str]) -> str:

@@ -61,13 +61,15 @@ _OUTCOME: Mapping[str, str] = {
 _VERDICT: Mapping[str, str] = {"allow": "allowed", "hold": "held for approval", "refuse": "refused"}
 
 
-def timeline(journey: Journey | None, entries: Sequence[Entry]) -> list[Item]:
+def timeline(
+    journey: Journey | None, entries: Sequence[Entry], earlier: Mapping[str, Journey] | None = None
+) -> list[Item]:
     """One item for each thing that happened: {at, position, what, text, actor, step?, how?, request?}.
 
     `entries`: of the run, and of the requests that it asked for, in any order. `what` is the kind of entry, `at` is
-    ISO 8601. `journey` None: its definition is no longer known, and steps are told by name alone.
+    ISO 8601. `journey` None: its definition is no longer known, and steps are told by name alone. `earlier`: release -> its definition, where the run came over from others.
     """
-    return _Teller(journey, sorted(entries, key=lambda e: e.position)).items()
+    return _Teller(journey, sorted(entries, key=lambda e: e.position), earlier or {}).items()
 
 
 def words(journey: Journey | None, entries: Sequence[Entry]) -> list[str]:
@@ -83,8 +85,9 @@ def words(journey: Journey | None, entries: Sequence[Entry]) -> list[str]:
 
 
 class _Teller:
-    def __init__(self, journey: Journey | None, entries: Sequence[Entry]) -> None:
+    def __init__(self, journey: Journey | None, entries: Sequence[Entry], earlier: Mapping[str, Journey]) -> None:
         self._steps: Mapping[str, Step] = steps_by_name(journey)
+        self._earlier = {release: steps_by_name(one) for release, one in earlier.items()}
         self._entries = entries
         self._step_of = _asked_by(entries)  # request or task -> step
         self._action_of = {e.body["id"]: e.body["action"] for e in entries if e.kind == "request"}
@@ -129,7 +132,7 @@ class _Teller:
         texts = (entry.private or {}).get("texts", {})
         for step, how, *error in body.get("went", ()):
             yield self._item(
-                entry, self._went(step, how, error[0] if error else None, texts.get(step)), step=step, how=how
+                entry, self._went(entry, step, how, error[0] if error else None, texts.get(step)), step=step, how=how
             )
         status = str(body.get("status"))
         if status in _ENDS and status != self._status:
@@ -137,7 +140,7 @@ class _Teller:
             yield self._item(entry, _ENDS[status] + why, how=status)
         self._status = status
 
-    def _went(self, name: str, how: str, error: str | None, text: str | None) -> str:
+    def _went(self, entry: Entry, name: str, how: str, error: str | None, text: str | None) -> str:
         if how == "taken":
             return "this case holds"
         why = f" ({text})" if text else ""
@@ -146,7 +149,7 @@ class _Teller:
         said = _HOW.get(how, how)
         if how == "retried" and error:
             return f"{said} after {error}{why}"
-        step = self._steps.get(name)
+        step = self._earlier.get(entry.release or "", self._steps).get(name)
         if how in ("waits", "entered") and step is not None:
             return f"{said} ({step.kind}: {about(step)})"
         return said + why

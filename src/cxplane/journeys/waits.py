@@ -36,20 +36,24 @@ def describe_waits(program: Program, state: RunState) -> tuple[tuple[str, ...], 
     return tuple(t.at for t in tokens), tuple(_words(t) for t in tokens)
 
 
+def _minute(iso: str | None, length: int = 16) -> str:
+    return (iso or "").replace("T", " ")[:length]
+
+
 def _words(token: Token) -> str:
     wait = token.wait
     if wait is None:
         return "to go on"
-    until = f" until {wait.due[:16]}" if wait.due else ""
+    until = f" until {_minute(wait.due)}" if wait.due else ""
     match wait.kind:
         case "call":
             return f"request {wait.request}"
         case "undo":
             return f"request {wait.request}, which takes back"
         case "time":
-            return f"until {(wait.due or '')[:16]}"
+            return f"until {_minute(wait.due)}"
         case "retry":
-            return f"another try at {(wait.due or '')[:19]}"
+            return f"another try at {_minute(wait.due, 19)}"
         case "signal":
             return f"signal {' or '.join(type for type, _ in wait.open)}{until}"
         case "task":

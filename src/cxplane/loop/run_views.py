@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from cxplane.domain.journey import Call, Journey, Step
@@ -45,7 +45,7 @@ def run_view(
     here = {t.at for t in state.tokens}
     left: tuple[str, ...] = ()
     if journey is not None and not RunStatus(row.status).final:
-        left = tuple(s.name for s in journey.walk() if s.name not in state.visits or s.name in here)
+        left = tuple(_left(journey.steps, state.visits.keys(), here))
     return RunView(
         run=row,
         next=NEXT[RunStatus(row.status)],
@@ -59,6 +59,24 @@ def run_view(
         error=state.error,
         frees=tuple(_frees(row, state, tasks)),
     )
+
+
+def _left(steps: Sequence[Step], been: Set[str], here: Set[str]) -> Iterator[str]:
+    """What is still to come; nothing inside a step that was entered and is behind, like a catch that was not needed."""
+    for step in steps:
+        inside = [inner for body in step.bodies().values() for inner in body]
+        if step.name not in been or step.name in here:
+            yield step.name
+        elif not any(name in here for name in _names(inside)):
+            continue
+        yield from _left(inside, been, here)
+
+
+def _names(steps: Sequence[Step]) -> Iterator[str]:
+    for step in steps:
+        yield step.name
+        for body in step.bodies().values():
+            yield from _names(body)
 
 
 def _frees(row: RunRow, state: RunState, tasks: Sequence[TaskRow]) -> list[JsonObject]:
@@ -82,7 +100,7 @@ def _frees(row: RunRow, state: RunState, tasks: Sequence[TaskRow]) -> list[JsonO
         found.append(
             free(
                 "migrate",
-                "a mended definition goes on",
+                "a mended journey goes on, once it is released",
                 f"cxplane migrate {row.journey} --from {row.release[:12]} --to live",
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -61,7 +62,8 @@ class Journeys:
         program = live.programs.get(name)
         if program is None:
             known = ", ".join(sorted(live.programs)) or "none"
-            raise NotFound(f"the live release has no journey {name!r}", next=f"Journeys: {known}.")
+            which = "the live release" if live is self._releases.live else f"release {live.release.hash[:12]}"
+            raise NotFound(f"{which} has no journey {name!r}", next=f"Its journeys: {known}.")
         return program
 
     # runs -----------------------------------------------------------------------------------------------
@@ -117,7 +119,10 @@ class Journeys:
     async def timeline(self, caller: Caller, id: str) -> list[dict[str, Any]]:
         row = await self._row(id)
         self._sees(caller, row)
-        return timeline(await self._journey(row), await self._entries(id))
+        entries = await self._entries(id)
+        before = {e.release for e in entries if e.kind == "run.advanced" and e.release} - {row.release}
+        found = {release: await self._journey(replace(row, release=release)) for release in sorted(before)}
+        return timeline(await self._journey(row), entries, {release: one for release, one in found.items() if one})
 
     async def picture(self, caller: Caller, id: str) -> str:
         found = await self._store.runs.get(self._tenant, id)
@@ -291,9 +296,15 @@ class Journeys:
         """What would happen to each run of that journey on release `from_`; with `apply`, those that can go to `to` do."""
         must(self._releases.need(), caller, "journeys")
         old_hash, new_hash = await self._release(from_), await self._release(to)
+        if old_hash == new_hash:
+            what = f"from and to are the same release, {old_hash[:12]}"
+            hint = f"Release the change, wait two seconds; on which runs are: `cxplane journeys show {journey}`."
+            raise Malformed(what, where="/from", next=hint)
         old = self._program(await self._releases.at(old_hash), journey)
         new = self._program(await self._releases.at(new_hash), journey)
+        _known(positions, old, new)
         same: list[str] = []
+        standing: Counter[str] = Counter()
         mapped: list[JsonObject] = []
         impossible: list[JsonObject] = []
         after = ""
@@ -303,6 +314,7 @@ class Journeys:
                 told = {"run": id, "at": list(found.at), "to": list(found.to), "why": found.why}
                 if found.kind == "same":
                     same.append(id)
+                    standing.update(found.at)
                 elif found.kind == "mapped":
                     mapped.append(told)
                 else:
@@ -331,6 +343,7 @@ class Journeys:
             "to": new_hash,
             "runs": len(same) + len(mapped) + len(impossible),
             "same": len(same),
+            "standing": dict(sorted(standing.items())),
             "mapped": mapped,
             "impossible": impossible,
             "moved": len(going),
@@ -426,3 +439,12 @@ class Journeys:
         if task.person is not None and not task.escalated:
             return caller.kind is CallerKind.PERSON and caller.id == task.person
         return caller.team == task.team
+
+
+def _known(positions: Mapping[str, str], old: Program, new: Program) -> None:
+    """Malformed where a map names a step that is in neither: a slip that would only be seen when it is too late."""
+    for before, after in positions.items():
+        for name, program, which in ((before, old, "old"), (after, new, "new")):
+            if name not in program.nodes:
+                what = f"the {which} version has no step {name!r}"
+                raise Malformed(what, where="/positions", next=f"Its steps: {', '.join(program.nodes)}.")

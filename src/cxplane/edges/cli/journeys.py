@@ -172,6 +172,7 @@ def migrate(api: Api, journey: str, from_: str, to: str, maps: tuple[str, ...], 
 
     Nothing is asked: without --apply it says what would happen to each run and does nothing, with --apply it is done.
     Ends with 1 when there are runs that cannot go; they stay on their release.
+    Which releases have runs under way: `cxplane journeys show JOURNEY`.
 
     \b
     Examples:
@@ -193,6 +194,8 @@ def migrate(api: Api, journey: str, from_: str, to: str, maps: tuple[str, ...], 
     click.echo(
         f"{told['same']} go as they stand, {len(told['mapped'])} to a mapped step, {len(told['impossible'])} cannot go"
     )
+    for step, n in told["standing"].items():
+        click.echo(f"  {n} {'stands' if n == 1 else 'stand'} at {step}, and {'goes' if n == 1 else 'go'} on there")
     if apply_:
         click.echo(f"{told['moved']} were told to go; each does before its next step")
     elif told["same"] or told["mapped"]:

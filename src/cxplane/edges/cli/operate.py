@@ -133,20 +133,28 @@ async def let_live(
 def rollback(settings: Settings, hash: str | None, as_json: bool) -> None:
     """Go back to a release that was live: HASH, or the one before this one. Gates are not asked again.
 
+    Your files stay as they are: mend them before the next release. Runs of journeys stay on the release that they are
+    on; `cxplane migrate` takes them along.
+
     \b
     Examples:
       cxplane rollback
       cxplane rollback 9f2b1c04
     """
-    back = run(with_store(settings, lambda store: _rollback(store, settings, hash)))
-    emit({"release": back, "live": True}) if as_json else click.echo(f"release {back[:12]} is live")
+    back, before = run(with_store(settings, lambda store: _rollback(store, settings, hash)))
+    if as_json:
+        emit({"release": back, "live": True, "previous": before})
+    else:
+        click.echo(f"release {back[:12]} is live; before: {before[:12] if before else 'none'}")
 
 
-async def _rollback(store: Store, settings: Settings, to: str | None) -> str:
+async def _rollback(store: Store, settings: Settings, to: str | None) -> tuple[str, str | None]:
+    """(the release that is live now, the one that was)"""
     from cxplane.control.release import rollback as go_back
 
     tenant = await tenant_of(settings, store)
-    return await go_back(store, tenant, by=operator(), at=datetime.now(UTC), to=to)
+    before = await store.live_release(tenant)
+    return await go_back(store, tenant, by=operator(), at=datetime.now(UTC), to=to), before
 
 
 @click.command(short_help="List the releases, and which one is live.")

@@ -158,6 +158,7 @@ class Migration(Struct, rename={"from_": "from"}):
     to: str
     runs: Annotated[int, Meta(description="How many are on the old release.")]
     same: Annotated[int, Meta(description="How many stand at a step that both releases have.")]
+    standing: Annotated[dict[str, int], Meta(description="Of those: step -> how many stand there.")]
     mapped: Annotated[list[dict[str, Any]], Meta(description="Each `{run, at, to}`: moved by `positions`.")]
     impossible: Annotated[list[dict[str, Any]], Meta(description="Each `{run, at, why}`: stays on its release.")]
     moved: Annotated[int, Meta(description="How many were told to go; 0 without `apply`.")]
