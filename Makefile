@@ -64,6 +64,7 @@ bench-retail: $(STAMP) ## the same with the retail domain: DATA=DIR OUT=report.j
 
 lock: ## choose versions anew (needs pip-tools)
 	pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --strip-extras --no-header --extra dev --allow-unsafe -o requirements.lock pyproject.toml
+	pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --strip-extras --no-header --extra analytics --constraint requirements.lock -o requirements-run.lock pyproject.toml
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo
