@@ -16,6 +16,7 @@ from cxplane.domain.errors import StoreError
 from cxplane.domain.values import span
 
 if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxplane --help` stays quick
+    from cxplane.adapters.postgres.backup import Manifest, Tell
     from cxplane.adapters.postgres.work import PgQueuerWork
     from cxplane.connectors.choose import Connectors
     from cxplane.domain.release import ControlRepo
@@ -137,6 +138,31 @@ async def open_dsn(settings: Settings, *, serve: bool = False) -> AsyncIterator[
 
     async with EmbeddedPostgres(settings.data / "store", serve=serve) as dsn:
         yield dsn
+
+
+async def back_up(settings: Settings, file: Path, tell: Tell) -> Manifest:
+    """Write everything in the store to one file, while planes work."""
+    from cxplane.adapters.postgres.backup import back_up as write
+
+    async with open_dsn(settings) as dsn:
+        return await write(dsn, file, tell)
+
+
+async def restore(settings: Settings, file: Path, tell: Tell, *, by: str) -> Manifest:
+    """Make the store again from a backup; it must be empty."""
+    from cxplane.adapters.postgres.backup import read_manifest
+    from cxplane.adapters.postgres.restore import restore as load
+
+    read_manifest(file)  # before a store is made for it
+    async with open_dsn(settings, serve=True) as dsn:
+        return await load(dsn, file, tell, by=by)
+
+
+def check_backup(file: Path, tell: Tell) -> Manifest:
+    """StoreError unless the file is a whole backup."""
+    from cxplane.adapters.postgres.backup import check_file
+
+    return check_file(file, tell)
 
 
 @asynccontextmanager

@@ -117,7 +117,7 @@ async def test_a_database_that_is_not_there_is_said(postgres: str) -> None:
 def postgres_16() -> Iterator[str]:
     """A Postgres of another version, brought by the operator; the wheel holds one."""
     base = Path(mkdtemp(prefix="cxp-"))
-    binaries = embedded._binaries().parent.with_name("pginstall") / "bin"
+    binaries = embedded.binaries_of_wheel().parent.with_name("pginstall") / "bin"
     if not binaries.exists():
         pytest.skip("the wheel holds no Postgres 16")
     data = base / "pg"

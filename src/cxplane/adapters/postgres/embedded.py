@@ -172,7 +172,7 @@ class EmbeddedPostgres:
 
     def _up(self) -> str:
         data = self.folder / "pg"
-        binaries = _binaries()
+        binaries = binaries_of_wheel()
         owner = owner_of_store(data, binaries)
         if not (data / "PG_VERSION").exists():
             self._initialise(binaries, owner, data)
@@ -305,7 +305,7 @@ class EmbeddedPostgres:
             self._up()
 
 
-def _binaries() -> Path:
+def binaries_of_wheel() -> Path:
     """Of the wheel; found without importing it, which would put hooks into this process."""
     from importlib.util import find_spec
 

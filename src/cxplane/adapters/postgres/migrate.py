@@ -37,11 +37,23 @@ async def ensure_schema(link: Any) -> None:
             f"the database is encoded in {row['encoding']}, and cxplane needs UTF8",
             next="Create the database with ENCODING 'UTF8'.",
         )
-    version = await link.fetchval("select max(version_num) from cxplane.alembic_version") if row["there"] else None
+    version = await _version(link, row["there"])
     if version == HEAD:
         return
     _not_newer(version)
     await _upgrade(link)
+
+
+async def _version(link: Any, there: bool) -> str | None:
+    """The step that the store is at; None: there is no store yet."""
+    if not there:
+        return None
+    version: str | None = await link.fetchval("select max(version_num) from cxplane.alembic_version")
+    if version is None:
+        raise StoreError(
+            "a restore into this store was broken off", next="Run `cxplane restore` again, into the same place."
+        )
+    return version
 
 
 def _not_newer(version: str | None) -> None:
@@ -58,7 +70,7 @@ async def _upgrade(link: Any) -> None:
             await link.execute(f"select pg_advisory_xact_lock({_LOCK})")
             await link.execute("create schema if not exists cxplane")
             there = await link.fetchval("select to_regclass('cxplane.alembic_version') is not null")
-            version = await link.fetchval("select max(version_num) from cxplane.alembic_version") if there else None
+            version = await _version(link, there)
             _not_newer(version)  # somebody may have come first
             if version != HEAD:
                 log.info("moving the schema of the store from %s to %s", version or "nothing", HEAD)
