@@ -17,6 +17,7 @@ from cxplane.domain.values import span
 
 if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxplane --help` stays quick
     from cxplane.adapters.postgres.backup import Manifest, Tell
+    from cxplane.adapters.postgres.migrate import SchemaState
     from cxplane.adapters.postgres.work import PgQueuerWork
     from cxplane.connectors.choose import Connectors
     from cxplane.domain.release import ControlRepo
@@ -156,6 +157,31 @@ async def restore(settings: Settings, file: Path, tell: Tell, *, by: str) -> Man
     read_manifest(file)  # before a store is made for it
     async with open_dsn(settings, serve=True) as dsn:
         return await load(dsn, file, tell, by=by)
+
+
+async def recovered(settings: Settings, *, by: str) -> int:
+    """Make a store ready that came back to an earlier moment by other means; the position of its last entry."""
+    from cxplane.adapters.postgres.restore import recovered as renew
+
+    async with open_dsn(settings, serve=True) as dsn:
+        return await renew(dsn, by=by)
+
+
+async def schema_of(settings: Settings, *, upgrade: bool = False) -> tuple[SchemaState, SchemaState]:
+    """Where the schema of the store is: as it was found, and as it is now."""
+    from cxplane.adapters.postgres.connect import asking, connect
+    from cxplane.adapters.postgres.migrate import ensure_schema, schema_state
+
+    async with open_dsn(settings) as dsn:
+        link = await connect(dsn)
+        try:
+            with asking():
+                before = await schema_state(link)
+                if upgrade:
+                    await ensure_schema(link)
+                return before, await schema_state(link)
+        finally:
+            link.terminate()
 
 
 def check_backup(file: Path, tell: Tell) -> Manifest:

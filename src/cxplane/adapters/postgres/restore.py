@@ -7,6 +7,7 @@ entry or a job that was given after the backup is ever given to another one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,27 @@ async def _load(dsn: str, file: Path, manifest: Manifest, tell: Tell) -> None:
 async def _renew(link: Any, manifest: Manifest, by: str) -> None:
     told = {"taken_at": manifest.made_at, "position": manifest.position, "sha256": manifest.dump.sha256}
     async with link.transaction():
-        await link.execute(_RENEW.replace("$jump", str(JUMP)))
-        for tenant in manifest.tenants:
-            await link.execute(_TOLD, tenant, by, msgspec.json.encode(told).decode())
+        await renew(link, told, manifest.tenants, by)
         await link.execute("insert into cxplane.alembic_version values ($1)", manifest.schema)
+
+
+async def renew(link: Any, told: Mapping[str, Any], tenants: Sequence[str], by: str) -> None:
+    """Let nothing of the time that was lost be worth anything here, and say on record that some was lost."""
+    await link.execute(_RENEW.replace("$jump", str(JUMP)))
+    for tenant in tenants:
+        await link.execute(_TOLD, tenant, by, msgspec.json.encode(told).decode())
+
+
+async def recovered(dsn: str, *, by: str) -> int:
+    """The same for a store that came back by other means; the position of its last entry. StoreError, StoreUnavailable."""
+    link = await whole(dsn)
+    try:
+        with asking(), seeing_all():
+            await ensure_schema(link)
+            async with link.transaction():
+                position = int(await link.fetchval("select coalesce(max(position), 0) from cxplane.entry"))
+                tenants = [row[0] for row in await link.fetch("select distinct tenant from cxplane.release order by 1")]
+                await renew(link, {"position": position}, tenants, by)
+        return position
+    finally:
+        link.terminate()

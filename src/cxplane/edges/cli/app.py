@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {  # name -> section, where it is, w
     "keys": ("The plane", "cxplane.edges.cli.keys:keys", "Create, list and revoke API keys."),
     "backup": ("The store", "cxplane.edges.cli.backup:backup", "Write everything in the store to one file."),
     "restore": ("The store", "cxplane.edges.cli.backup:restore", "Make the store again from a backup."),
+    "store": ("The store", "cxplane.edges.cli.store:store", "See and upgrade the schema of the store."),
     "actions": ("Asking the plane", "cxplane.edges.cli.ask:actions", "The catalog: every action and who governs it."),
     "act": ("Asking the plane", "cxplane.edges.cli.ask:act", "Ask for an action."),
     "requests": ("Asking the plane", "cxplane.edges.cli.ask:requests", "See, undo and settle requests."),
