@@ -180,7 +180,7 @@ class EmbeddedPostgres:
         if major != MAJOR:
             raise StoreError(
                 f"the store in {self.folder} was made by Postgres {major}; this version of cxplane brings {MAJOR}",
-                next="Upgrade it with pg_upgrade, or export with the older version and import here.",
+                next="With the older version run `cxplane backup`, then `cxplane restore` here into an empty folder.",
             )
         running = _settled(data) or self._launch(binaries, owner, data)
         self._pid, socket = running
