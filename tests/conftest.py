@@ -34,6 +34,11 @@ async def run_sql(dsn: str, *statements: str) -> None:
         await link.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long is begun first, so that nobody waits for it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a Postgres of our own (its database `postgres`), with a migrated template in it.

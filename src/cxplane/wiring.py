@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -112,10 +113,25 @@ def telemetry() -> Telemetry:
     return PrometheusTelemetry()
 
 
-def identity(settings: Settings, store: Store) -> Identity:
+@asynccontextmanager
+async def store_clock(settings: Settings, store: Store) -> AsyncIterator[Clock]:
+    """The store's time, followed for as long as it is open."""
+    from cxplane.adapters.clock import StoreClock
+
+    found = StoreClock(store.now, settings.business_now)
+    await found.look()
+    following = asyncio.create_task(found.follow())
+    try:
+        yield found
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+
+
+def identity(settings: Settings, store: Store, clock: Clock) -> Identity:
     from cxplane.adapters.identity import StoreIdentity
 
-    return StoreIdentity(store, clock(settings), control=settings.control)
+    return StoreIdentity(store, clock, control=settings.control)
 
 
 def connectors(repo: ControlRepo | None, settings: Settings) -> Connectors:
@@ -220,36 +236,45 @@ async def _work(dsn: str, lease: timedelta) -> PgQueuerWork:
 async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
     """A plane that is started, on its store, with background work unless the settings say otherwise."""
     from cxplane.adapters.postgres.store import open_store as open_postgres
-    from cxplane.loop import Plane
 
     async with open_dsn(settings, serve=True) as dsn:
         store = await open_postgres(dsn)
-        systems = connectors(None, settings)
-        told = telemetry()
-        work = await _work(dsn, settings.lease)
-        who = identity(settings, store)
         try:
-            plane = Plane(
-                tenant=await tenant_of(settings, store),
-                store=store,
-                systems=systems,
-                open_release=open_release(systems),
-                clock=clock(settings),
-                telemetry=told,
-                identity=who,
-                work=work,
-                works=settings.work,
-                lease=settings.lease,
-                concurrency=settings.concurrency,
-            )
-            await plane.start()
-            try:
+            async with store_clock(settings, store) as time, _plane(settings, dsn, store, time) as plane:
                 yield plane
-            finally:
-                await plane.stop()
         finally:
-            await work.aclose()
-            await who.aclose()
-            await systems.aclose()
             await store.aclose()
-            told.close()
+
+
+@asynccontextmanager
+async def _plane(settings: Settings, dsn: str, store: Store, store_time: Clock) -> AsyncIterator[Plane]:
+    from cxplane.loop import Plane
+
+    systems = connectors(None, settings)
+    told = telemetry()
+    work = await _work(dsn, settings.lease)
+    who = identity(settings, store, store_time)
+    try:
+        plane = Plane(
+            tenant=await tenant_of(settings, store),
+            store=store,
+            systems=systems,
+            open_release=open_release(systems),
+            clock=store_time,
+            telemetry=told,
+            identity=who,
+            work=work,
+            works=settings.work,
+            lease=settings.lease,
+            concurrency=settings.concurrency,
+        )
+        await plane.start()
+        try:
+            yield plane
+        finally:
+            await plane.stop()
+    finally:
+        await work.aclose()
+        await who.aclose()
+        await systems.aclose()
+        told.close()

@@ -664,3 +664,8 @@ async def test_what_waits_is_written_before_the_store_closes(dsn: str) -> None:
     await asyncio.sleep(0)
     await store.aclose()
     assert all(isinstance(r, Appended) for r in await asyncio.gather(*asks))
+
+
+async def test_the_store_tells_what_time_it_is(store: PostgresStore) -> None:
+    first, second = await store.now(), await store.now()
+    assert first < second and first.utcoffset() == timedelta(0)

@@ -194,6 +194,10 @@ class Store(Protocol):
         """Raises StoreUnavailable."""
         ...
 
+    async def now(self) -> datetime:
+        """What the store's clock says, in UTC. Planes and workers go by it. Raises StoreUnavailable."""
+        ...
+
     async def stats(self) -> Mapping[str, float]:
         """Gauges: entries, open intents, open approvals, connections in use, appends waiting."""
         ...

@@ -294,6 +294,11 @@ class PostgresStore:
     async def ping(self) -> None:
         await self._rows("select 1", patience_s=0.0)
 
+    async def now(self) -> datetime:
+        found = await self._rows("select clock_timestamp() as now", patience_s=0.0)
+        at: datetime = found[0]["now"]
+        return at
+
     async def stats(self) -> Mapping[str, float]:
         """`entries` is the last position given, which a crash may leave a little ahead of the count."""
         row = await self._row(

@@ -38,7 +38,7 @@ RECONNECT_S = 0.5
 
 _ENQUEUE = """
 insert into cxplane.pgqueuer as job (priority, entrypoint, payload, execute_after, dedupe_key, status, attempts)
-values (0, $1, $2, coalesce($3, now()), $4, 'queued', $5)
+values (0, $1, $2, coalesce($3, now() + $6::interval), $4, 'queued', $5)
 on conflict (dedupe_key) where status = 'queued'::cxplane.pgqueuer_status and dedupe_key is not null
 do update set execute_after = least(job.execute_after, excluded.execute_after),
     payload = case when excluded.attempts = 0 then excluded.payload else job.payload end
@@ -202,18 +202,20 @@ class PgQueuerWork:
 
     async def _give_back(self, row: Any, delay: float | None = None) -> None:
         """Put the job into the queue anew; its present row is then finished. Merges with one that waits already."""
-        due = None if delay is None else datetime.now().astimezone() + timedelta(seconds=delay)
+        after = timedelta(seconds=delay or 0.0)  # by the clock of Postgres
         tries = row.attempts if delay is None else row.attempts + 1
         try:
             key = msgspec.json.decode(row.payload)[0]
-            await self._put(key, row.entrypoint, row.payload, due, tries)
+            await self._put(key, row.entrypoint, row.payload, None, tries, after=after)
         except (Exception, asyncio.CancelledError):
             raise _LeftToLease from None
 
-    async def _put(self, key: str, kind: str, payload: bytes, due: datetime | None, tries: int) -> None:
+    async def _put(
+        self, key: str, kind: str, payload: bytes, due: datetime | None, tries: int, *, after: timedelta = timedelta(0)
+    ) -> None:
         pool = await self._connected()
         with asking():
-            await pool.execute(_ENQUEUE, kind, payload, due, f"{kind}|{key}", tries)
+            await pool.execute(_ENQUEUE, kind, payload, due, f"{kind}|{key}", tries, after)
 
     async def _wake(self) -> None:
         """After the commit, and once for many."""
