@@ -75,7 +75,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 MOST_ROUNDS = 10_000  # of asking without a wait, in one leg
 KEPT_BACK = 25  # rounds until what was only read goes on record, and mail is looked for
 MOST_STATE = 1_000_000  # bytes of a state, as JSON
-HEAVY = 16_384  # bytes of input and state from which on a run is worked out beside the others, in a thread
+HEAVY = 4096  # bytes of input and state from which on a run is worked out beside the others, in a thread
 
 
 class LostRun(Exception):
