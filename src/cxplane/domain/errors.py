@@ -20,9 +20,17 @@ A refusal is not an error: it is a value (`domain.decision.Refused`).
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+
+def where_it_broke(problem: BaseException) -> str:
+    """The error's kind and its last frames, for a log. Without its text, which may quote a customer's data."""
+    frames = "".join(traceback.format_tb(problem.__traceback__)[-12:])
+    cause = f" from {type(problem.__cause__).__name__}" if problem.__cause__ else ""
+    return f"{type(problem).__name__}{cause}\n{frames}"
 
 
 class CxplaneError(Exception):

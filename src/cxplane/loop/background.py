@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 
-from cxplane.domain.errors import CxplaneError
+from cxplane.domain.errors import CxplaneError, where_it_broke
 from cxplane.domain.outcome import Status
 from cxplane.domain.record import Appended, Write
 from cxplane.loop.approvals import Approvals
@@ -75,8 +75,8 @@ class Background:
                 if str(problem) != said:
                     said = str(problem)
                     log.warning("%s: %s", name, problem)
-            except Exception:
-                log.exception("%s failed; it goes on in a moment", name)
+            except Exception as problem:
+                log.error("%s failed; it goes on in a moment: %s", name, where_it_broke(problem))
             await asyncio.sleep(EVERY_S)
 
     async def _sweep(self) -> None:

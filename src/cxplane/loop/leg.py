@@ -31,11 +31,13 @@ from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write
 from cxplane.domain.run import (
     INTERNAL,
+    Advanced,
     AskAction,
     ChildEnded,
     Due,
     Effect,
     Event,
+    Heard,
     MoveTask,
     OpenTask,
     Run,
@@ -67,10 +69,21 @@ from cxplane.loop.run_entries import advanced_entry, task_moved, task_opened
 from cxplane.loop.triggers import Triggers
 
 log = logging.getLogger("cxplane.journeys")
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+MOST_ROUNDS = 10_000  # of asking without a wait, in one leg
+KEPT_BACK = 25  # rounds until what was only read goes on record, and mail is looked for
+MOST_STATE = 1_000_000  # bytes of a state, as JSON
+HEAVY = 4096  # bytes of input and state from which on a run is worked out beside the others, in a thread
 
 
 class LostRun(Exception):
     """Somebody else holds the run by now."""
+
+
+class Runaway(Exception):
+    """It would go on for ever, or grow without end: a person must look."""
 
 
 class Leg:
@@ -112,6 +125,7 @@ class Leg:
         self._target: tuple[str, Program | None] | None = None  # release and definition that it is told to go by
         self._more = False
         self._changed = False
+        self._input_weight, self._state_weight = len(_encode(taken.input)), len(_encode(state))
         self._not_before: datetime | None = None  # a time that the store's clock says has come
 
     async def work(self) -> None:
@@ -119,7 +133,13 @@ class Leg:
         try:
             if self._broken_off:
                 await self._pick_up()
+            rounds = 0
             while True:
+                rounds += 1
+                if rounds > MOST_ROUNDS:
+                    raise Runaway(f"it asked {MOST_ROUNDS} times without ever waiting")
+                if rounds % KEPT_BACK == 0:
+                    await self._commit(rest=False)
                 if self._more:
                     await self._take_again()
                 await self._read_mail()
@@ -217,13 +237,15 @@ class Leg:
             try:
                 if isinstance(event, Told) and event.what == "migrate":
                     self._migrate(event)
-                step = advance(self._program, self._run, event, self._now())
+                step = await self._worked_out(event)
             except ValueError as problem:  # a person told it something that cannot be
                 log.info("run %s: %s", self._run.id, problem)
                 self._went.append(Went("", "told", "invalid", str(problem)))
                 self._changed = True
                 continue
             self._why.append(word(event))
+            if self._weight(step.state) > MOST_STATE and not isinstance(event, Told):  # a person may always end it
+                raise Runaway(f"its state is larger than {MOST_STATE // 1000} kB; keep ids and amounts, not documents")
             self._run = replace(self._run, state=step.state)
             self._went += step.went
             self._changed = self._changed or step.state != before or bool(step.went)
@@ -231,6 +253,17 @@ class Leg:
                 await self._effect(effect)
         waited = {t.wait.request for t in self._run.state.tokens if t.wait is not None}
         self._asks = [a for a in self._asks if isinstance(a, UndoRequest) or a.request in waited]
+
+    async def _worked_out(self, event: Event) -> Advanced:
+        """`advance`; where there is much to go through, in a thread, so that other runs and callers are served meanwhile."""
+        brought = len(_encode(event.data)) if isinstance(event, Heard) else 0
+        if self._input_weight + self._state_weight + brought < HEAVY:
+            return advance(self._program, self._run, event, self._now())
+        return await asyncio.to_thread(advance, self._program, self._run, event, self._now())
+
+    def _weight(self, state: RunState) -> int:
+        self._state_weight = len(_encode(state))
+        return self._state_weight
 
     def _migrate(self, event: Told) -> None:
         """Go by the new definition from here on. ValueError where the run has no place in it."""

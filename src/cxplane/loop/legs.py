@@ -10,11 +10,11 @@ import logging
 import time
 from datetime import timedelta
 
-from cxplane.domain.errors import CxplaneError, StoreError, StoreUnavailable
+from cxplane.domain.errors import CxplaneError, StoreError, StoreUnavailable, where_it_broke
 from cxplane.domain.run import RunStatus
 from cxplane.journeys.program import Program
 from cxplane.loop.gate import Gate
-from cxplane.loop.leg import Leg, LostRun
+from cxplane.loop.leg import Leg, LostRun, Runaway
 from cxplane.loop.pulse import Pulse
 from cxplane.loop.triggers import Triggers
 from cxplane.ports.work import Job
@@ -51,12 +51,16 @@ class Legs:
             self._gate.telemetry.count("legs_total", {"journey": taken.row.journey})
         except LostRun:
             log.info("run %s is in other hands by now", taken.row.id)
+        except Runaway as problem:
+            log.warning("run %s: %s", taken.row.id, problem)
+            await self._stick(taken.row.id, program, str(problem))
         except StoreUnavailable:
             raise
         except Exception as problem:
             if job.tries + 1 < TRIES:
                 raise
-            log.exception("run %s: a leg failed %d times and waits for a person", taken.row.id, TRIES)
+            told = where_it_broke(problem)
+            log.error("run %s: a leg failed %d times and waits for a person: %s", taken.row.id, TRIES, told)
             why = str(problem) if isinstance(problem, CxplaneError) else type(problem).__name__
             await self._stick(taken.row.id, program, why)
 

@@ -83,7 +83,8 @@ class Journeys:
         must(live, caller, "journeys")
         run = id or new_id("run")
         if id is not None and (known := await self._store.runs.get(self._tenant, id)) is not None:
-            if known[0].journey != journey or known[1] != input or known[0].customer != customer:
+            row = known[0]
+            if (row.journey, known[1], row.customer, row.conversation) != (journey, input, customer, conversation):
                 raise Conflict(
                     "this idempotency key was used to start something else",
                     next="Send the same body again, or use a fresh idempotency key.",
@@ -373,17 +374,30 @@ class Journeys:
     ) -> JsonObject:
         live = self._releases.need()
         must(live, caller, "signals")
-        if source.startswith("journey:"):
+        if source.lower().startswith("journey:"):
             raise Malformed("a source that begins with journey: is for journeys", where="/source")
         told = await self._triggers.accept(
             live, Signal(type, source, id, key, data, self._clock.now()), by=caller.name, customer=customer
         )
+        if told.repeated:
+            await self._same(told.id, type, key, data)
         return {
             "id": told.id,
             "repeated": told.repeated,
             "runs_started": list(told.started),
             "runs_reached": told.reached,
         }
+
+    async def _same(self, signal: str, type: str, key: str, data: Json) -> None:
+        """Conflict where the signal on record says something else: it would seem taken, and never be heard."""
+        for entry in await self._store.stream(self._tenant, signal):
+            kept = entry.private or {}
+            other = (entry.body.get("type"), entry.body.get("key")) != (type, key) or kept.get("data", data) != data
+            if entry.kind == "signal" and other:
+                raise Conflict(
+                    "a signal of this source and id is on record, and says something else",
+                    next="Send the same event again, or give this one an id of its own.",
+                )
 
     async def tasks(
         self,

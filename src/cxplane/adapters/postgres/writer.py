@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from cxplane.adapters.postgres.connect import GONE, MALFORMED, PATIENCE_S, asking, connect, malformed
-from cxplane.domain.errors import Malformed, Overloaded, StoreError, StoreUnavailable
+from cxplane.domain.errors import Malformed, Overloaded, StoreError, StoreUnavailable, where_it_broke
 from cxplane.domain.record import (
     Appended,
     AppendResult,
@@ -138,7 +138,7 @@ class Writer:
             except Exception as problem:
                 _fail(batch, problem)
                 if not isinstance(problem, StoreError):
-                    log.exception("appending failed")
+                    log.error("appending failed: %s", where_it_broke(problem))
                     await self._drop()
 
     async def _send(self, batch: Sequence[Waiting]) -> None:

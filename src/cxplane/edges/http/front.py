@@ -9,13 +9,12 @@ import json
 import logging
 import re
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cxplane.domain.errors import Overloaded
+from cxplane.domain.errors import Overloaded, where_it_broke
 from cxplane.domain.values import new_id
 from cxplane.edges.http.limits import ADDRESS_BYTES, HttpLimits, Slots
 from cxplane.edges.http.problems import MEDIA_TYPE, Problem, problem_of
@@ -156,9 +155,7 @@ async def send_problem(send: Send, problem: Problem, request: str) -> None:
 
 def log_failure(request: str, problem: BaseException) -> None:
     """Where it happened, without the error's text: that may quote a customer's data."""
-    frames = "".join(traceback.format_tb(problem.__traceback__)[-12:])
-    cause = f" from {type(problem.__cause__).__name__}" if problem.__cause__ else ""
-    log.error("request %s failed with %s%s\n%s", request, type(problem).__name__, cause, frames)
+    log.error("request %s failed with %s", request, where_it_broke(problem))
 
 
 def _id_of(headers: Mapping[bytes, bytes]) -> str:
