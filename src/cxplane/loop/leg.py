@@ -177,6 +177,8 @@ class Leg:
             self._took.append(one.ref)
             self._changed = True
             self._events += await self._events_of(one)
+        if (self._run.state.error or {}).get("name") == INTERNAL:  # a person's word goes before what it could not take
+            self._events.sort(key=lambda event: not isinstance(event, Told))
 
     async def _events_of(self, mail: Mail) -> Sequence[Event]:
         body, private = mail.body, mail.private or {}
@@ -450,8 +452,8 @@ class Leg:
         if isinstance(result, Fenced):
             raise LostRun(self._run.id)
 
-    async def stick(self, why: str) -> None:
-        """Put on record that a leg cannot be done, so that a person sees it.
+    async def stick(self, why: str) -> bool:
+        """Put on record that a leg cannot be done, so that a person sees it. False if a person's word came meanwhile.
 
         The mail that it failed on is laid aside, so that what the person then says is heard. A retry looks anew at every
         request that is awaited and sets the times again; a signal that was laid aside must be sent once more.
@@ -467,4 +469,4 @@ class Leg:
         self._pending, self._expect = [task_opened(self._run, task, at=now, release=self._release)], None
         self._took = aside
         self._went.append(Went("", "failed", INTERNAL, text))
-        await self._commit(rest=True)
+        return await self._commit(rest=True)

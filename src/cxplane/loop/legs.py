@@ -40,9 +40,14 @@ class Legs:
         """One wake-up. It may come twice: the second finds nothing to do, or takes over."""
         if job.payload["tenant"] != self._gate.tenant:
             raise StoreError(f"this plane does not serve {job.payload['tenant']}")
+        while await self._leg(job):
+            pass
+
+    async def _leg(self, job: Job) -> bool:
+        """To the next wait; True if somebody's word came while it was put aside for a person, so that it goes on at once."""
         taken = await self._gate.store.runs.take(self._gate.tenant, job.payload["run"])
         if taken is None or RunStatus(taken.row.status).final:
-            return
+            return False
         program = await self._program(taken.row.release, taken.row.journey)
         leg = Leg(self._gate, self._triggers, taken, program, self.pulse)
         try:
@@ -53,7 +58,7 @@ class Legs:
             log.info("run %s is in other hands by now", taken.row.id)
         except Runaway as problem:
             log.warning("run %s: %s", taken.row.id, problem)
-            await self._stick(taken.row.id, program, str(problem))
+            return await self._stick(taken.row.id, program, str(problem))
         except StoreUnavailable:
             raise
         except Exception as problem:
@@ -62,7 +67,8 @@ class Legs:
             told = where_it_broke(problem)
             log.error("run %s: a leg failed %d times and waits for a person: %s", taken.row.id, TRIES, told)
             why = str(problem) if isinstance(problem, CxplaneError) else type(problem).__name__
-            await self._stick(taken.row.id, program, why)
+            return await self._stick(taken.row.id, program, why)
+        return False
 
     async def _program(self, release: str, journey: str) -> Program:
         live = await self._gate.releases.at(release)
@@ -71,10 +77,9 @@ class Legs:
             raise StoreError(f"release {release[:12]} has no journey {journey}")
         return program
 
-    async def _stick(self, id: str, program: Program, why: str) -> None:
+    async def _stick(self, id: str, program: Program, why: str) -> bool:
         taken = await self._gate.store.runs.take(self._gate.tenant, id)
-        if taken is not None:
-            await Leg(self._gate, self._triggers, taken, program, self.pulse).stick(why)
+        return taken is not None and not await Leg(self._gate, self._triggers, taken, program, self.pulse).stick(why)
 
     async def watch_times(self) -> None:
         """Times that have come become mail. For ever."""
