@@ -14,6 +14,7 @@ from cxplane.domain.views import Ask, RequestView
 from cxplane.loop import Plane
 from cxplane.wiring import Settings, expressions, open_plane, open_store, policy_engine
 from tests.connectors.fake import FakeSystem
+from tests.replayed import differing
 
 TENANT = "acme"
 
@@ -220,5 +221,7 @@ async def world(dsn: str, *, work: bool = False, **changes: str) -> AsyncIterato
         await release(settings, control(**changes))
         async with open_plane(settings) as plane:
             yield World(plane, billing)
+            found = await differing(plane.store, TENANT, plane.replays)
+            assert not found, found[0]
     finally:
         await billing.stop()

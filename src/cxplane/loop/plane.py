@@ -24,6 +24,7 @@ from cxplane.loop.gate import Gate
 from cxplane.loop.governance import Governance
 from cxplane.loop.legs import Legs
 from cxplane.loop.live import OpenRelease, Releases, Systems
+from cxplane.loop.replays import Replays
 from cxplane.loop.runs import Journeys
 from cxplane.loop.taking_back import taking_back
 from cxplane.loop.triggers import Triggers
@@ -63,6 +64,7 @@ class Plane:
         self.people = Customers(tenant, store, self.live, clock)
         self.governance = Governance(tenant, store, self.live)
         self.triggers = Triggers(tenant, store, self.live, clock, work)
+        self.replays = Replays(tenant, store, self.live)
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
         self._background = Background(
             self.gate, self.desk, Legs(self.gate, self.triggers, lease), work, works=works, concurrency=concurrency

@@ -159,6 +159,15 @@ class Store(Protocol):
     # budgets, releases, keys
     async def budget_uses(self, tenant: str, *, since: str | None = None) -> Sequence[BudgetUse]: ...
 
+    async def spent(
+        self, tenant: str, counters: Sequence[tuple[str, str, str]], *, before: int, since: datetime | None = None
+    ) -> Sequence[BudgetUse]:
+        """What stood on these counters (budget, scope, window) just before a position, summed up from the entries.
+
+        `since`: no entry from before then counts on any of them.
+        """
+        ...
+
     async def save_release(self, tenant: str, hash: str, files: Mapping[str, str]) -> None:
         """Keep the files of a release; the same hash again changes nothing. `release.made` and `release.live` entries tell the rest."""
         ...

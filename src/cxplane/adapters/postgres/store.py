@@ -71,6 +71,19 @@ async def open_store(dsn: str, *, readers: int = READERS) -> PostgresStore:
     return PostgresStore(dsn, pool)
 
 
+_SPENT = """
+select v ->> 0, v ->> 1, v ->> 2, sum((v ->> 3)::bigint)::bigint, sum((v ->> 4)::bigint)::bigint, sum((v ->> 5)::bigint)::bigint
+from cxplane.entry e cross join lateral jsonb_array_elements(e.takes -> 'reserve') v
+where e.tenant = $1 and e.position < $2 and ($6::timestamptz is null or e.at >= $6) and e.takes ? 'reserve'
+    and (v ->> 0, v ->> 1, v ->> 2) in (select * from unnest($3::text[], $4::text[], $5::text[]))
+    and not exists (
+        select from cxplane.entry f
+        where f.stream = case jsonb_typeof(e.takes -> 'claim') when 'array' then e.takes -> 'claim' ->> 2 else e.stream end
+            and f.tenant = $1 and f.position > e.position and f.position < $2 and cxplane.frees(f.kind, f.body))
+group by 1, 2, 3
+"""
+
+
 class PostgresStore:
     """Made by `open_store`. Readers have connections of their own, so that no question waits for a commit."""
 
@@ -228,6 +241,15 @@ class PostgresStore:
             tenant,
             since,
         )
+        return [BudgetUse(*r) for r in found]
+
+    async def spent(
+        self, tenant: str, counters: Sequence[tuple[str, str, str]], *, before: int, since: datetime | None = None
+    ) -> Sequence[BudgetUse]:
+        if not counters:
+            return []
+        budgets, scopes, spans = (list(column) for column in zip(*counters, strict=True))
+        found = await self._rows(_SPENT, tenant, before, budgets, scopes, spans, since)
         return [BudgetUse(*r) for r in found]
 
     async def save_release(self, tenant: str, hash: str, files: Mapping[str, str]) -> None:
