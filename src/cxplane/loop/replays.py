@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,8 +28,26 @@ from cxplane.domain.request import ActionRequest
 from cxplane.domain.values import JsonObject
 from cxplane.loop.live import Live, Releases
 from cxplane.ports.store import Store
+from cxplane.record.replayed import replay_sections
+from cxplane.record.sections import Section, as_text
 
+PAGE = 200
 WORST = ("same", "unknown", "different", "impossible")
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """`told` is for machines, `sections` are for people."""
+
+    told: JsonObject
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        return tuple(replay_sections(self.told))
+
+    @property
+    def text(self) -> str:
+        return as_text(self.sections)
 
 
 class Replays:
@@ -60,6 +79,21 @@ class Replays:
             "decisions": made,
             "zone": zone,
         }
+
+    async def many(
+        self, other: Live | None = None, *, most: int | None = None, **filters: Any
+    ) -> AsyncIterator[JsonObject]:
+        """Requests that were decided, newest first, each like `one`. `filters`: as for `Store.requests`."""
+        cursor: str | None = None
+        n = 0
+        while most is None or n < most:
+            rows, cursor = await self._store.requests(self._tenant, cursor=cursor, limit=PAGE, **filters)
+            for row in rows:
+                if row.verdict is not None and (most is None or n < most):
+                    n += 1
+                    yield await self.one(row.id, other)
+            if cursor is None:
+                return
 
     async def _decision(self, asked: Entry, decided: Entry, entries: Sequence[Entry], other: Live | None) -> JsonObject:
         told: dict[str, Any] = {

@@ -116,10 +116,12 @@ class Store(Protocol):
         customer: str | None = None,
         caller: str | None = None,
         verdict: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[Sequence[RequestRow], str | None]:
-        """Newest first, with the cursor of the next page."""
+        """Newest first, with the cursor of the next page. `since` and `until` (exclusive) bound when it was asked."""
         ...
 
     async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:

@@ -143,15 +143,22 @@ class PostgresStore:
         customer: str | None = None,
         caller: str | None = None,
         verdict: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[Sequence[RequestRow], str | None]:
         wanted = {"status": status, "action": action, "customer": customer, "caller": caller, "verdict": verdict}
-        where, values = ["tenant = $1"], [tenant]
+        where: list[str] = ["tenant = $1"]
+        values: list[Any] = [tenant]
         for name, value in wanted.items():
             if value is not None:
                 values.append(value)
                 where.append(f"{name} = ${len(values)}")
+        for word, moment in ((">=", since), ("<", until)):
+            if moment is not None:
+                values.append(moment)
+                where.append(f"at {word} ${len(values)}")
         return await self._newest("cxplane.request", rows.REQUEST, "at", where, values, cursor, limit, rows.request_row)
 
     async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:
