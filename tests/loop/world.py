@@ -196,6 +196,7 @@ async def release(settings: Settings, files: Mapping[str, str]) -> str:
 class World:
     plane: Plane
     billing: FakeSystem
+    settings: Settings
 
     async def ask(
         self, amount: int = 1000, *, by: str = "agent:fin", dispute: str = "d1", customer: str = "c1", **more: Any
@@ -220,7 +221,7 @@ async def world(dsn: str, *, work: bool = False, **changes: str) -> AsyncIterato
     try:
         await release(settings, control(**changes))
         async with open_plane(settings) as plane:
-            yield World(plane, billing)
+            yield World(plane, billing, settings)
             found = await differing(plane.store, TENANT, plane.replays)
             assert not found, found[0]
     finally:

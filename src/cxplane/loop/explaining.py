@@ -148,6 +148,7 @@ class Explaining:
         action = live.rulebook.action(row.action)
         return About(
             zone=live.release.repo.plane.time_zone,
+            currency=live.release.repo.plane.currency,
             policies=policies,
             budgets=budgets,
             askable=askable,

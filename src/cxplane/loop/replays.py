@@ -102,7 +102,7 @@ class Replays:
             "release": decided.release,
             "verdict": decided.body["verdict"],
         }
-        if (why := _lost(asked, decided)) is not None:
+        if (why := lost(asked, decided)) is not None:
             return told | {"result": "impossible", "why": why}
         try:
             then = (await self._releases.at(decided.release or "")).rulebook
@@ -179,7 +179,7 @@ def _limits(then: Sequence[Reservation], now: Sequence[Reservation]) -> list[dic
     return differences(limits(then), limits(now))
 
 
-def _lost(asked: Entry, decided: Entry) -> str | None:
+def lost(asked: Entry, decided: Entry) -> str | None:
     """Why it cannot be made once more; None if all is there."""
     words = "the personal data of this decision was erased or is not shown, so it cannot be made once more"
     request: ActionRequest = request_from(asked)

@@ -13,6 +13,7 @@ class About:
     """Everything is optional: what is not there is not told."""
 
     zone: str = "UTC"  # IANA name; times are told in it
+    currency: str | None = None  # ISO 4217; without it money is told in minor units
     policies: Mapping[tuple[str, str], JsonObject] = field(default_factory=dict)  # (release, policy) -> text, owner
     budgets: Mapping[int, Sequence[JsonObject]] = field(default_factory=dict)  # position of the decision -> each budget
     askable: Mapping[str, Sequence[str]] = field(default_factory=dict)  # approval -> persons who could decide it

@@ -24,7 +24,7 @@ def explain(entries: Sequence[Entry], about: About = About()) -> JsonObject:  # 
     """The story of one request, from the entries of its stream (oldest first), ready for JSON.
 
     Keys: request, candidates, decisions (each with reasons, facts, tiers, obligations, budgets), approvals, doing, outcome,
-    stands, time, links, action, zone, next. ValueError without a `request` entry.
+    stands, time, links, action, zone, currency, next. ValueError without a `request` entry.
     """
     asked = next((e for e in entries if e.kind == "request"), None)
     if asked is None:
@@ -46,6 +46,7 @@ def explain(entries: Sequence[Entry], about: About = About()) -> JsonObject:  # 
         "links": {name: link for name, link in about.links.items() if link},
         "action": dict(about.action),
         "zone": about.zone,
+        "currency": about.currency,
     }
     return {**told, "next": _next(stands, told)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cxplane.domain.values import Money
 from cxplane.record.sections import Line, Section, as_text, lasting, moment, section, value
 
 _VERDICTS = {"allow": "may go ahead", "hold": "needs a person first", "refuse": "is not done"}
@@ -47,8 +48,8 @@ def plain(told: Mapping[str, Any]) -> str:
 def sections(told: Mapping[str, Any]) -> list[Section]:
     """The parts of an explanation, in the order in which things happened."""
     zone = told.get("zone", "UTC")
-    several = len(told["decisions"]) > 1
-    decided = [_decided(n, d, zone, several=several) for n, d in enumerate(told["decisions"], 1)]
+    shown: set[str] = set()
+    decided = [_decided(n, d, told, shown) for n, d in enumerate(told["decisions"], 1)]
     parts: list[Section | None] = [
         _short(told, zone),
         _asked(told, zone),
@@ -71,7 +72,10 @@ def _short(told: Mapping[str, Any], zone: str) -> Section:
         last = told["decisions"][-1]
         telling = [r for r in last["reasons"] if r["effect"] == last["verdict"]] or last["reasons"]
         lines = [f"Because: {r['text']} ({_where(r)})" for r in telling] + lines
-    return section(f"{_ENDS.get(told['stands'], told['stands'])}.", lines, told["stands"])
+    title, outcome = _ENDS.get(told["stands"], told["stands"]), told["outcome"] or {}
+    if outcome.get("confirmed_by"):
+        title += f", confirmed by {_confirmed(outcome['confirmed_by'])}"
+    return section(f"{title}.", lines, told["stands"])
 
 
 def _asked(told: Mapping[str, Any], zone: str) -> Section:
@@ -115,8 +119,9 @@ def _candidates(candidates: Sequence[Mapping[str, Any]]) -> Section | None:
     return section("What else was considered, and why not", lines)
 
 
-def _decided(n: int, decision: Mapping[str, Any], zone: str, *, several: bool) -> Section:
-    verdict = decision["verdict"]
+def _decided(n: int, decision: Mapping[str, Any], told: Mapping[str, Any], shown: set[str]) -> Section:
+    """`shown`: policies whose text stands further up already."""
+    verdict, zone = decision["verdict"], told.get("zone", "UTC")
     who = _DETERMINED.get(decision["determined_by"], decision["determined_by"])
     again = "Judged again" if n > 1 else "Judged"
     title = f"{again} at {moment(decision['at'], zone)}: {verdict} (it {_VERDICTS[verdict]}), determined by {who}"
@@ -128,19 +133,20 @@ def _decided(n: int, decision: Mapping[str, Any], zone: str, *, several: bool) -
     if decision["reasons"]:
         lines.append("Reasons")
     for reason in decision["reasons"]:
-        lines += _reason(reason)
+        lines += _reason(reason, shown)
     if decision["facts"]:
         lines.append("Facts")
         lines += [_fact(fact, zone) for fact in decision["facts"]]
     lines += _tiers(decision["tiers"])
     lines += _obliged(decision)
-    lines += _budgets(decision, zone)
+    lines += _budgets(decision, told.get("currency"), zone)
     return section(title, lines, verdict)
 
 
-def _reason(reason: Mapping[str, Any]) -> Iterator[Line]:
+def _reason(reason: Mapping[str, Any], shown: set[str]) -> Iterator[Line]:
     yield Line(f"{reason['effect']}: {reason['text']} [{_where(reason)}]", deep=1)
-    if reason.get("policy_text"):
+    if reason.get("policy_text") and reason["policy_text"] not in shown:
+        shown.add(reason["policy_text"])
         yield Line(reason["policy_text"], deep=2, code=True)
 
 
@@ -153,14 +159,15 @@ def _where(reason: Mapping[str, Any]) -> str:
 
 
 def _fact(fact: Mapping[str, Any], zone: str) -> Line:
-    if fact["source"] == "computed" or str(fact["source"]).startswith("table "):
+    source = "computed" if fact["source"] == "computed" else f"from {fact['source']}"
+    if source == "computed" or source.startswith("from table "):
         when = ""
     else:
         age = f", {lasting(fact['age_s'])} old" if fact.get("age_s") else ""
         said = "" if str(fact["source"]).startswith("recorded") else "read "
         when = f", {said}{moment(fact['as_of'], zone)}{age}"
     told = value(fact["value"]) if "value" in fact else "(not shown, or erased)"
-    return Line(f"{told} (from {fact['source']}{when})", fact["name"], deep=1)
+    return Line(f"{told} ({source}{when})", fact["name"], deep=1)
 
 
 def _tiers(tiers: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
@@ -186,20 +193,21 @@ def _obliged(decision: Mapping[str, Any]) -> Iterator[Line]:
         yield Line(f"It cites: {', '.join(obligations['cites'])}")
 
 
-def _budgets(decision: Mapping[str, Any], zone: str) -> Iterator[Line]:
+def _budgets(decision: Mapping[str, Any], currency: str | None, zone: str) -> Iterator[Line]:
+    def amount(limit: str, n: int) -> str:
+        return Money(n, currency).text if limit == "money" and currency else str(n)
+
     if decision.get("money") is not None:
-        yield Line(f"Money that counts against budgets: {decision['money']} (smallest units)")
+        yield Line(f"Money that counts against budgets: {amount('money', decision['money'])}")
     for one in decision.get("budgets", ()):
         of = f" for {one['scope']}" if one.get("scope") else ""
         yield Line(
             f"Budget {one['budget']}{of}, this {one['window']} (from {moment(one['since'], zone)}), owner {one['owner']}"
         )
         for limit, allowed in one["limits"].items():
-            before = one["before"][limit]
-            if one.get("no_room"):
-                said = f"{before} used before, {one['took'][limit]} asked, {allowed} allowed"
-            else:
-                said = f"{before} used before, {before + one['took'][limit]} after, {allowed} allowed"
+            before, took = one["before"][limit], one["took"][limit]
+            then = f"{amount(limit, took)} asked" if one.get("no_room") else f"{amount(limit, before + took)} after"
+            said = f"{amount(limit, before)} used before, {then}, {amount(limit, allowed)} allowed"
             yield Line(f"{limit}: {said}", deep=1)
 
 
@@ -219,9 +227,8 @@ def _approved(approval: Mapping[str, Any], zone: str) -> Section:
         lines.append("It is still open")
     else:
         by = approval.get("decided_by") or "?"
-        lines.append(f"{approval['status']} by {by} at {moment(approval['decided_at'], zone)}")
-        if approval.get("waited_s") is not None:
-            lines.append(f"after {lasting(approval['waited_s'])}")
+        after = f", after {lasting(approval['waited_s'])}" if approval.get("waited_s") is not None else ""
+        lines.append(f"{approval['status']} by {by} at {moment(approval['decided_at'], zone)}{after}")
     if approval.get("comment"):
         lines.append(f"saying: {value(approval['comment'])}")
     if approval.get("replaced_by"):
@@ -229,16 +236,14 @@ def _approved(approval: Mapping[str, Any], zone: str) -> Section:
     return section(f"Approval {approval['approval']}: {who} must decide{eyes}", lines, approval["status"])
 
 
-def _did(told: Mapping[str, Any], zone: str) -> Section:
+def _did(told: Mapping[str, Any], zone: str) -> Section | None:
     outcome, doing = told["outcome"] or {}, told["doing"] or {}
-    title = f"{_ENDS.get(told['stands'], told['stands'])}."
-    if outcome.get("confirmed_by"):
-        title = f"{title[:-1]}, confirmed by {_confirmed(outcome['confirmed_by'])}."
+    if not outcome and not doing:
+        return None
     lines: list[Line | str] = []
     system = told.get("action", {}).get("system")
     if doing.get("intended_at"):
-        to = f"; it goes to {system}" if system else ""
-        lines.append(f"The intent was on record at {moment(doing['intended_at'], zone)}, before the call{to}")
+        lines.append(f"The intent was on record at {moment(doing['intended_at'], zone)}, before the call")
     for n, attempt in enumerate(doing.get("attempts", ()), 1):
         said = f" ({attempt['said']})" if attempt.get("said") else ""
         result = _RESULTS.get(attempt["result"], attempt["result"])
@@ -252,7 +257,7 @@ def _did(told: Mapping[str, Any], zone: str) -> Section:
     if outcome.get("output"):
         lines.append("The system's receipt")
         lines += [Line(value(given), name, deep=1) for name, given in outcome["output"].items()]
-    return section(title, lines, told["stands"])
+    return section(f"What was done in the system {system}" if system else "What was done", lines)
 
 
 def _confirmed(by: str) -> str:

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 
 def preferred(accept: str, offers: Sequence[str]) -> str:
-    """The best of `offers`; the first one where the caller does not say, or likes none of them."""
+    """The best of `offers`; of equals, what the caller names first. The first one where the caller likes none of them."""
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
-    if not ranges:
-        return offers[0]
 
-    def quality(offer: str) -> float:
-        matching = [(name.count("*"), quality) for name, quality in ranges if _matches(name, offer)]
-        return min(matching)[1] if matching else 0.0  # the most exact range counts
+    def rank(offer: str) -> tuple[float, int]:
+        matching = [(name.count("*"), place) for place, (name, _) in enumerate(ranges) if _matches(name, offer)]
+        if not matching:
+            return 0.0, 0
+        place = min(matching)[1]  # the most exact range counts
+        return ranges[place][1], -place
 
-    best = max(offers, key=quality)
-    return best if quality(best) > 0 else offers[0]
+    best = max(offers, key=rank)
+    return best if rank(best)[0] > 0 else offers[0]
 
 
 def _range(part: str) -> tuple[str, float]:

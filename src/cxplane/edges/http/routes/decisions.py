@@ -79,9 +79,9 @@ def _told(
     """As JSON, as words or as a page, as the caller would rather have it."""
     match preferred(call.accept, (JSON, TEXT, HTML)):
         case "text/plain":
-            return Answer(raw=text.encode(), media_type="text/plain; charset=utf-8", headers={"vary": "Accept"})
+            return Answer(raw=text.encode(), media_type=TEXT, headers={"vary": "Accept"})
         case "text/html":
-            return Answer(raw=page(title, sections, links), media_type="text/html; charset=utf-8", headers=HEADERS)
+            return Answer(raw=page(title, sections, links), media_type=HTML, headers=HEADERS)
         case _:
             return Answer(value, headers={"vary": "Accept"})
 
