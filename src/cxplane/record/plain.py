@@ -131,11 +131,11 @@ def _decided(n: int, decision: Mapping[str, Any], told: Mapping[str, Any], shown
     if decision.get("mode") not in (None, "act"):
         lines.append(f"mode of the action: {decision['mode']}")
     if decision["reasons"]:
-        lines.append("Reasons")
+        lines.append(Line("Reasons", head=True))
     for reason in decision["reasons"]:
         lines += _reason(reason, shown)
     if decision["facts"]:
-        lines.append("Facts")
+        lines.append(Line("Facts", head=True))
         lines += [_fact(fact, zone) for fact in decision["facts"]]
     lines += _tiers(decision["tiers"])
     lines += _obliged(decision)
@@ -172,7 +172,7 @@ def _fact(fact: Mapping[str, Any], zone: str) -> Line:
 
 def _tiers(tiers: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     if tiers:
-        yield Line("What policy was asked, and said")
+        yield Line("What policy was asked, and said", head=True)
     for tier in tiers:
         action = tier["action"]
         asked = "may it be asked for?" if action.endswith(":request") else "may it go ahead?"
@@ -255,7 +255,7 @@ def _did(told: Mapping[str, Any], zone: str) -> Section | None:
     if outcome.get("comment"):
         lines.append(f"saying: {value(outcome['comment'])}")
     if outcome.get("output"):
-        lines.append("The system's receipt")
+        lines.append(Line("The system's receipt", head=True))
         lines += [Line(value(given), name, deep=1) for name, given in outcome["output"].items()]
     return section(f"What was done in the system {system}" if system else "What was done", lines)
 

@@ -36,7 +36,9 @@ def replay_sections(told: Mapping[str, Any]) -> list[Section]:
     ]
     if told["hypothetical"]:
         lines.append("This is hypothetical: what that release would have said. What was decided stands as it was.")
-    parts = [section(f"{_SHORT[told['result']]}.", lines, told["result"])]
+    short = _SHORT[told["result"]]
+    title = f"Hypothetical: {short[0].lower()}{short[1:]}." if told["hypothetical"] else f"{short}."
+    parts = [section(title, lines, told["result"])]
     parts += [_decision(n, one, zone) for n, one in enumerate(told["decisions"], 1)]
     if not told["decisions"]:
         parts.append(section("Nothing was decided on it yet.", ()))
@@ -45,10 +47,10 @@ def replay_sections(told: Mapping[str, Any]) -> list[Section]:
 
 def _decision(n: int, one: Mapping[str, Any], zone: str) -> Section:
     title = f"Decision {n}, {moment(one['at'], zone)}, release {(one['release'] or '?')[:12]}: {one['verdict']}"
-    return section(title, _lines(one), one["result"])
+    return section(title, _lines(one, zone), one["result"])
 
 
-def _lines(one: Mapping[str, Any]) -> Iterator[Line]:
+def _lines(one: Mapping[str, Any], zone: str) -> Iterator[Line]:
     if one["result"] == "impossible":
         yield Line(f"It cannot be made once more: {one['why']}")
         return
@@ -61,10 +63,10 @@ def _lines(one: Mapping[str, Any]) -> Iterator[Line]:
     elif "would_be" in one:
         yield Line(f"It would be: {one['would_be']}")
     for difference in one["differences"]:
-        yield from _difference(difference)
+        yield from _difference(difference, zone)
 
 
-def _difference(difference: Mapping[str, Any]) -> Iterator[Line]:
+def _difference(difference: Mapping[str, Any], zone: str) -> Iterator[Line]:
     name, then, now = difference["what"], difference["then"], difference["now"]
     if name == "reasons":
         gone, come = _apart(then or (), now or ())
@@ -74,7 +76,13 @@ def _difference(difference: Mapping[str, Any]) -> Iterator[Line]:
         if not gone and not come:
             yield Line("the same ones in another order", deep=1)
         return
-    yield Line(f"{_NAMES.get(name, name)}: {_told(name, then)} → {_told(name, now)}")
+    yield Line(f"{_NAMES.get(name, name)}: {_told(name, then, zone)} → {_told(name, now, zone)}")
+
+
+def _obligation(kind: str, of: Any) -> str:
+    if kind == "approver_sets":
+        return f"approval of {' and '.join(' or '.join(roles) for roles in of)}"
+    return f"{kind} {', '.join(of)}"
 
 
 def _apart(then: Sequence[Any], now: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -86,9 +94,17 @@ def _reason(reason: Mapping[str, Any]) -> str:
     return f"{reason['effect']}: {reason['text']} [{where}]"
 
 
-def _told(name: str, given: Any) -> str:
+def _told(name: str, given: Any, zone: str) -> str:
     if given is None or given == {}:
         return "nothing"
+    if name == "expires_at":
+        return moment(given, zone)
+    if name == "approver_sets":
+        return " and ".join(" or ".join(roles) for roles in given)
+    if name == "obligations":
+        return "; ".join(_obligation(kind, of) for kind, of in given.items() if kind not in ("expires_s", "default"))
+    if name.startswith("budget "):
+        return ", ".join(f"{limit} {allowed}" for limit, allowed in given.items())
     if name == "tiers":
         return "; ".join(
             f"{t['action']} {t['outcome']}" + (f" by {', '.join(t['policies'])}" if t["policies"] else "")

@@ -14,12 +14,16 @@ LONGEST = 300  # characters of one value
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. With a `name`, the text is its value; `code` keeps its line breaks; `deep` counts indents."""
+    """One line. With a `name`, the text is its value; `code` keeps its line breaks; a `head` stands over what comes below.
+
+    `deep` counts indents.
+    """
 
     text: str
     name: str = ""
     deep: int = 0
     code: bool = False
+    head: bool = False
 
 
 @dataclass(frozen=True, slots=True)

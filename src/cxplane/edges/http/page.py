@@ -22,6 +22,7 @@ main{max-width:56rem;margin:0 auto;padding:1.5rem 1rem 4rem}
 .over{color:var(--soft);margin:0 0 .25rem;overflow-wrap:anywhere}
 h1{font-size:1.7rem;line-height:1.25;margin:0 0 .75rem}
 h2{font-size:1.1rem;line-height:1.35;margin:0 0 .5rem;overflow-wrap:anywhere}
+h3{font-size:1rem;margin:.6rem 0 .1rem}
 section{border-top:1px solid var(--line);padding:1rem 0 .25rem}section:first-of-type{border:0;padding-top:0}
 p{margin:.2rem 0;overflow-wrap:anywhere}.d1{margin-left:1.25rem}.d2{margin-left:2.5rem}
 dl{margin:.3rem 0;display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.15rem 1rem}
@@ -83,6 +84,8 @@ def _lines(lines: Sequence[Line]) -> Iterator[str]:
             return
         if line.name:
             named.append(line)
+        elif line.head:
+            yield f"<h3{_deep(line)}>{_text(line.text)}</h3>"
         elif line.code:
             yield f"<pre{_deep(line)}>{escape(line.text)}</pre>"
         else:
