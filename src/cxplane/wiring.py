@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxpl
     from cxplane.connectors.choose import Connectors
     from cxplane.domain.release import ControlRepo
     from cxplane.loop import Live, Plane
+    from cxplane.loop.replays import Replays
     from cxplane.ports.clock import Clock
     from cxplane.ports.expressions import Expressions
     from cxplane.ports.identity import Identity
@@ -224,6 +225,27 @@ def open_release(systems: Connectors) -> Any:
         return Live(rulebook, plans, systems, contracts, programs, inputs, listened, starts)
 
     return compile_release
+
+
+@asynccontextmanager
+async def open_replays(settings: Settings, control: Path) -> AsyncIterator[tuple[Replays, Live]]:
+    """Replays on the store, and a control repo compiled as if it were a release. ControlError with its mistakes."""
+    from cxplane.control.release import build
+    from cxplane.loop.live import Releases
+    from cxplane.loop.replays import Replays
+
+    systems = connectors(None, settings)
+    compile_release = open_release(systems)
+    made = build(control)
+    other: Live = compile_release(made.hash, made.repo.files)
+    try:
+        async with open_store(settings) as store:
+            tenant = await tenant_of(settings, store)
+            releases = Releases(store, tenant, compile_release, systems)
+            await releases.follow()
+            yield Replays(tenant, store, releases), other
+    finally:
+        await systems.aclose()
 
 
 async def _work(dsn: str, lease: timedelta) -> PgQueuerWork:

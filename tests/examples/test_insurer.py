@@ -32,6 +32,7 @@ from cxplane.domain.views import Ask, RunView
 from cxplane.loop import Plane
 from cxplane.wiring import Settings, expressions, open_plane, open_store, policy_engine
 from examples.insurer.running import CONTROL, SYSTEMS, Services, control_copy, shortened
+from tests.replayed import differing
 
 ROOT = Path(__file__).parents[2]
 ENDED = ("done", "failed", "cancelled", "stuck")
@@ -130,6 +131,8 @@ class Insurer:
         self.plane = await self.stack.enter_async_context(open_plane(self.settings))
 
     async def down(self) -> None:
+        odd = await differing(self.plane.store, self.plane.tenant, self.plane.replays)
+        assert not odd, odd[0]
         await self.stack.aclose()
         self.stack = AsyncExitStack()
 

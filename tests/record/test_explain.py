@@ -100,7 +100,7 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
         "amount = 900",
         "billing.waive_fee (score 0.4): the fee is paid already",
         "hold: Above 5.00 a supervisor decides [ai-limit, policies/credits.cedar:12]",
-        'account = {"status": "active"} (from billing.get_account, 1.5 s old)',
+        'account = {"status": "active"} (from billing.get_account, read 2026-01-05 10:00:00 UTC, 1.5 s old)',
         "determined by the operator's policy",
         "under release abcdef123456",
         "It obliges to: four-eyes",
@@ -113,8 +113,8 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
         "no clear answer (POST /credits: no answer within 0.3 s)",
         "It was done, confirmed by a look at the system (billing.find_credit).",
         "credit_id = cr-1",
-        "s waiting for a person",
-        "6.5 ms deciding",
+        "9 min waiting for a person",
+        "6.5 ms deciding, both together",
         "What to do next: Nothing: it is done.",
     ):
         assert words in text

@@ -21,7 +21,7 @@ from cxplane.adapters.cel_functions import FUNCTIONS, functions
 from cxplane.adapters.cel_names import free_names, nesting, rounds
 from cxplane.adapters.cel_weight import heaviest
 from cxplane.domain.errors import ExpressionError
-from cxplane.domain.values import Json
+from cxplane.domain.values import Json, currency_digits
 from cxplane.ports.expressions import Expression
 
 LONGEST = 2_000  # characters
@@ -59,15 +59,6 @@ _BUILT_IN = frozenset(
 )
 _OPERATOR = re.compile(r"[^A-Za-z0-9]|^_")
 _UNDEFINED = re.compile(r"Undefined variable or function: '([A-Za-z_][A-Za-z0-9_]*)'")
-_NO_DIGITS = frozenset(
-    ["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"]
-)
-_THREE_DIGITS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
-
-
-def currency_digits(currency: str) -> int:
-    """Decimal places of an ISO 4217 currency."""
-    return 0 if currency in _NO_DIGITS else 3 if currency in _THREE_DIGITS else 2
 
 
 class CelExpression:

@@ -68,7 +68,7 @@ from cxplane.domain.decision import (
 )
 from cxplane.domain.outcome import Attempt, Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import Entry, NewEntry
+from cxplane.domain.record import BudgetExhausted, Entry, NewEntry
 from cxplane.domain.request import ActionRequest, Candidate
 
 
@@ -203,15 +203,14 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
                 lean({"action": t.action, "outcome": t.outcome, "policies": list(t.policies), "errors": list(t.errors)})
                 for t in grounds.tiers
             ],
-            "facts": {
-                f.name: lean({"source": f.source, "as_of": f.as_of.isoformat(), "age_s": round(f.age_s, 3) or None})
-                for f in grounds.facts
-            },
+            "facts": {f.name: _fact_body(f, grounds.at) for f in grounds.facts},
             "obligations": obligations_body(grounds.obligations),
             "mode": grounds.mode,
             "money": grounds.money,
             "approver": grounds.approver,
             "took_ms": round(grounds.took_ms, 2),
+            "facts_ms": round(grounds.facts_ms, 2) or None,
+            "over": _over_body(grounds.over),
             "now": grounds.at.isoformat() if grounds.at != at else None,
         }
     )
@@ -225,19 +224,44 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
         at=at,
         actor="cxplane",
         body=body,
-        private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": dict(grounds.context)}),
+        private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": _untold(decision)}),
         release=grounds.release,
     )
 
 
+SEEN = ("assurance", "consents", "attributes", "confirmed", "unknown", "conversation_with")
+"""What a decision keeps of its context: what neither the request nor the release tells."""
+
+
+def _untold(decision: Decision) -> dict[str, Any]:
+    return {name: decision.grounds.context[name] for name in SEEN if name in decision.grounds.context}
+
+
+def _fact_body(fact: FactValue, now: datetime) -> dict[str, Any]:
+    as_of = fact.as_of.isoformat() if fact.as_of != now else None  # most are as of the decision
+    return lean({"source": fact.source, "as_of": as_of, "age_s": round(fact.age_s, 3) or None})
+
+
+def _over_body(over: BudgetExhausted | None) -> dict[str, Any] | None:
+    if over is None:
+        return None
+    return {"budget": over.budget, "limit": over.limit, "used": over.used, "asked": over.asked, "allowed": over.allowed}
+
+
+def judged_at(entry: Entry) -> datetime:
+    """What judging saw as `now`; the entry itself tells the time by the wall."""
+    return datetime.fromisoformat(entry.body["now"]) if "now" in entry.body else entry.at
+
+
 def grounds_from(entry: Entry) -> Grounds:
-    """What led to the decision, from its entry."""
+    """What led to the decision, from its entry. Of its context, what is kept (`SEEN`)."""
     body, private = entry.body, entry.private or {}
     obligations = body.get("obligations", {})
     values = private.get("facts", {})
+    now = judged_at(entry)
     return Grounds(
         release=entry.release or "",
-        at=datetime.fromisoformat(body["now"]) if "now" in body else entry.at,
+        at=now,
         reasons=tuple(
             Reason(
                 code=r["code"],
@@ -252,7 +276,13 @@ def grounds_from(entry: Entry) -> Grounds:
         ),
         determined_by=body["determined_by"],
         facts=tuple(
-            FactValue(name, values.get(name), f["source"], datetime.fromisoformat(f["as_of"]), f.get("age_s", 0.0))
+            FactValue(
+                name,
+                values.get(name),
+                f["source"],
+                datetime.fromisoformat(f["as_of"]) if "as_of" in f else now,
+                f.get("age_s", 0.0),
+            )
             for name, f in body.get("facts", {}).items()
         ),
         tiers=tuple(
@@ -272,6 +302,8 @@ def grounds_from(entry: Entry) -> Grounds:
         money=body.get("money"),
         approver=body.get("approver"),
         took_ms=body.get("took_ms", 0.0),
+        facts_ms=body.get("facts_ms", 0.0),
+        over=BudgetExhausted(**body["over"]) if "over" in body else None,
     )
 
 

@@ -77,10 +77,12 @@ class Gate:
         with self.telemetry.span("judge", {"action": request.action}):
             now = self.clock.business_now()
             situation = await self.store.situation(self.tenant, request.customer, request.conversation)
+            gathering = time.perf_counter()
             facts: Facts = await gather(live.rulebook, request, situation, self._reader(live), now)
+            facts_s = time.perf_counter() - gathering
             decision = judge(live.rulebook, request, situation, facts, now, approver)
         took_s = time.perf_counter() - began
-        decision = replace(decision, grounds=replace(decision.grounds, took_ms=took_s * 1000))
+        decision = replace(decision, grounds=replace(decision.grounds, took_ms=took_s * 1000, facts_ms=facts_s * 1000))
         self.telemetry.observe("decision_seconds", took_s)
         self.telemetry.count("decisions_total", {"action": request.action, "verdict": decision.verdict.value})
         return decision

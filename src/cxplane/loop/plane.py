@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from cxplane.decide.rulebook import Rulebook
@@ -20,10 +20,12 @@ from cxplane.loop.access import must, sees_record
 from cxplane.loop.approvals import Approvals
 from cxplane.loop.background import CONCURRENCY, Background
 from cxplane.loop.customers import Customers
+from cxplane.loop.explaining import Explained, Explaining
 from cxplane.loop.gate import Gate
 from cxplane.loop.governance import Governance
 from cxplane.loop.legs import Legs
-from cxplane.loop.live import OpenRelease, Releases, Systems
+from cxplane.loop.live import Live, OpenRelease, Releases, Systems
+from cxplane.loop.replays import Replayed, Replays
 from cxplane.loop.runs import Journeys
 from cxplane.loop.taking_back import taking_back
 from cxplane.loop.triggers import Triggers
@@ -32,7 +34,6 @@ from cxplane.ports.identity import Identity
 from cxplane.ports.store import Store
 from cxplane.ports.telemetry import Telemetry
 from cxplane.ports.work import Work
-from cxplane.record.explain import explain, plain
 
 DRAIN_S = 10.0
 
@@ -63,7 +64,9 @@ class Plane:
         self.people = Customers(tenant, store, self.live, clock)
         self.governance = Governance(tenant, store, self.live)
         self.triggers = Triggers(tenant, store, self.live, clock, work)
+        self.replays = Replays(tenant, store, self.live)
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
+        self.explaining = Explaining(tenant, store, self.live, self.journeys, self.replays)
         self._background = Background(
             self.gate, self.desk, Legs(self.gate, self.triggers, lease), work, works=works, concurrency=concurrency
         )
@@ -119,6 +122,8 @@ class Plane:
         customer: str | None = None,
         caller_name: str | None = None,
         verdict: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[Sequence[RequestRow], str | None]:
@@ -134,14 +139,34 @@ class Plane:
             customer=customer,
             caller=caller_name,
             verdict=verdict,
+            since=since,
+            until=until,
             cursor=cursor,
             limit=limit,
         )
 
-    async def explain(self, caller: Caller, id: str) -> tuple[JsonObject, str]:
-        """Everything that led to a decision and followed from it, as a structure and in plain words."""
-        told = explain(await self._entries_of(caller, id))
-        return told, plain(told)
+    async def explain(self, caller: Caller, id: str) -> Explained:
+        """Everything that led to a decision and followed from it; `id` of a request, approval, run or task."""
+        return await self.explaining.explain(caller, id)
+
+    async def replay(self, caller: Caller, id: str, *, release: str | None = None) -> Replayed:
+        """The decisions on a request once more, from the record alone; under another `release` for who sees the record."""
+        request = await self.explaining.request_of(caller, id)
+        return Replayed(await self.replays.one(request, await self._other(caller, release)))
+
+    async def replay_many(
+        self, caller: Caller, *, release: str | None = None, **page: Any
+    ) -> tuple[Sequence[JsonObject], str | None]:
+        """A page of requests, newest first, each with its decisions made once more. `page`: as for `requests`."""
+        other = await self._other(caller, release)
+        rows, more = await self.requests(caller, **page)
+        return [await self.replays.one(row.id, other) for row in rows if row.verdict is not None], more
+
+    async def _other(self, caller: Caller, release: str | None) -> Live | None:
+        if release is None:
+            return None
+        must(self.live.need(), caller, "record")
+        return await self.live.at(await self.live.named(release))
 
     async def undo(self, caller: Caller, id: str, *, reason: str = "") -> RequestView:
         """Take a done request back, by the action its catalog entry names: a request like any other."""

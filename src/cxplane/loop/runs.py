@@ -296,7 +296,7 @@ class Journeys:
     ) -> JsonObject:
         """What would happen to each run of that journey on release `from_`; with `apply`, those that can go to `to` do."""
         must(self._releases.need(), caller, "journeys")
-        old_hash, new_hash = await self._release(from_), await self._release(to)
+        old_hash, new_hash = await self._releases.named(from_), await self._releases.named(to)
         if old_hash == new_hash:
             what = f"from and to are the same release, {old_hash[:12]}"
             hint = f"Release the change, wait two seconds; on which runs are: `cxplane journeys show {journey}`."
@@ -349,15 +349,6 @@ class Journeys:
             "impossible": impossible,
             "moved": len(going),
         }
-
-    async def _release(self, prefix: str) -> str:
-        found = [r.hash for r in await self._store.releases(self._tenant) if r.hash.startswith(prefix)]
-        if prefix == "live":
-            found = [self._releases.need().release.hash]
-        if len(found) != 1:
-            what = "no release begins" if not found else f"{len(found)} releases begin"
-            raise NotFound(f"{what} with {prefix!r}", next="List them with `cxplane releases`.")
-        return found[0]
 
     # signals and tasks ----------------------------------------------------------------------------------
 

@@ -116,10 +116,12 @@ class Store(Protocol):
         customer: str | None = None,
         caller: str | None = None,
         verdict: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[Sequence[RequestRow], str | None]:
-        """Newest first, with the cursor of the next page."""
+        """Newest first, with the cursor of the next page. `since` and `until` (exclusive) bound when it was asked."""
         ...
 
     async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:
@@ -158,6 +160,15 @@ class Store(Protocol):
 
     # budgets, releases, keys
     async def budget_uses(self, tenant: str, *, since: str | None = None) -> Sequence[BudgetUse]: ...
+
+    async def spent(
+        self, tenant: str, counters: Sequence[tuple[str, str, str]], *, before: int, since: datetime | None = None
+    ) -> Sequence[BudgetUse]:
+        """What stood on these counters (budget, scope, window) just before a position, summed up from the entries.
+
+        `since`: no entry from before then counts on any of them.
+        """
+        ...
 
     async def save_release(self, tenant: str, hash: str, files: Mapping[str, str]) -> None:
         """Keep the files of a release; the same hash again changes nothing. `release.made` and `release.live` entries tell the rest."""

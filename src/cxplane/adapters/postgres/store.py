@@ -71,6 +71,19 @@ async def open_store(dsn: str, *, readers: int = READERS) -> PostgresStore:
     return PostgresStore(dsn, pool)
 
 
+_SPENT = """
+select v ->> 0, v ->> 1, v ->> 2, sum((v ->> 3)::bigint)::bigint, sum((v ->> 4)::bigint)::bigint, sum((v ->> 5)::bigint)::bigint
+from cxplane.entry e cross join lateral jsonb_array_elements(e.takes -> 'reserve') v
+where e.tenant = $1 and e.position < $2 and ($6::timestamptz is null or e.at >= $6) and e.takes ? 'reserve'
+    and (v ->> 0, v ->> 1, v ->> 2) in (select * from unnest($3::text[], $4::text[], $5::text[]))
+    and not exists (
+        select from cxplane.entry f
+        where f.stream = case jsonb_typeof(e.takes -> 'claim') when 'array' then e.takes -> 'claim' ->> 2 else e.stream end
+            and f.tenant = $1 and f.position > e.position and f.position < $2 and cxplane.frees(f.kind, f.body))
+group by 1, 2, 3
+"""
+
+
 class PostgresStore:
     """Made by `open_store`. Readers have connections of their own, so that no question waits for a commit."""
 
@@ -133,15 +146,22 @@ class PostgresStore:
         customer: str | None = None,
         caller: str | None = None,
         verdict: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[Sequence[RequestRow], str | None]:
         wanted = {"status": status, "action": action, "customer": customer, "caller": caller, "verdict": verdict}
-        where, values = ["tenant = $1"], [tenant]
+        where: list[str] = ["tenant = $1"]
+        values: list[Any] = [tenant]
         for name, value in wanted.items():
             if value is not None:
                 values.append(value)
                 where.append(f"{name} = ${len(values)}")
+        for word, moment in ((">=", since), ("<", until)):
+            if moment is not None:
+                values.append(moment)
+                where.append(f"at {word} ${len(values)}")
         return await self._newest("cxplane.request", rows.REQUEST, "at", where, values, cursor, limit, rows.request_row)
 
     async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:
@@ -231,6 +251,15 @@ class PostgresStore:
             tenant,
             since,
         )
+        return [BudgetUse(*r) for r in found]
+
+    async def spent(
+        self, tenant: str, counters: Sequence[tuple[str, str, str]], *, before: int, since: datetime | None = None
+    ) -> Sequence[BudgetUse]:
+        if not counters:
+            return []
+        budgets, scopes, spans = (list(column) for column in zip(*counters, strict=True))
+        found = await self._rows(_SPENT, tenant, before, budgets, scopes, spans, since)
         return [BudgetUse(*r) for r in found]
 
     async def save_release(self, tenant: str, hash: str, files: Mapping[str, str]) -> None:

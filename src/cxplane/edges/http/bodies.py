@@ -187,6 +187,22 @@ class Explanation(Struct):
     decision: dict[str, Any]
 
 
+class Replay(Struct):
+    """A decision made once more. `result`: same, different, unknown or impossible; `replay` has every difference."""
+
+    id: str
+    result: str
+    text: str
+    replay: dict[str, Any]
+
+
+class ReplayPage(Struct):
+    """Newest first. `next` is the cursor of the next page, null at the end."""
+
+    items: list[dict[str, Any]]
+    next: str | None
+
+
 class ConversationOpened(Struct):
     id: str
 

@@ -196,8 +196,7 @@ def _responses(route: Route) -> dict[str, Any]:
             content = {"application/json": {"schema": _schema(route.answer)}}
             if route.answer_example is not None and (status != 200 or len(route.statuses) == 1):
                 content["application/json"]["example"] = route.answer_example
-        if route.name == "explain":
-            content["text/plain"] = {"schema": {"type": "string"}}
+        content |= {media: {"schema": {"type": "string"}} for media in route.also}
         told[str(status)] = {"description": text, "content": content}
     types = [*route.errors, *(() if route.open else COMMON), *(WITH_BODY if route.body is not None else ())]
     for type in sorted(set(types), key=list(TYPES).index):

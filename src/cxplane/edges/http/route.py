@@ -94,6 +94,7 @@ class Route:
     example: Any = None  # of the body
     answer_example: Any = None
     gives: str = "application/json"  # media type of a raw answer
+    also: tuple[str, ...] = ()  # media types that it gives beside that, where `Accept` asks for them
     keyed: bool = False  # takes an Idempotency-Key
     open: bool = False
 
