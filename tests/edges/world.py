@@ -45,6 +45,8 @@ def view(**changes: Any) -> RequestView:
 class Quiet:
     """A store with nothing to say."""
 
+    append_s = 0.0
+
     async def stats(self) -> dict[str, float]:
         return {"entries": 3}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -33,8 +33,17 @@ METRICS: Mapping[str, Metric] = {
     "http_request_seconds": Metric(
         "histogram", "Time from the head of a request to the end of its answer.", ("route",)
     ),
-    "http_in_flight": Metric("gauge", "HTTP requests being worked on now."),
-    "http_shed": Metric("counter", "HTTP requests turned away with 429.", ("why",)),
+    "http_in_flight": Metric("gauge", "HTTP requests being worked on now.", ("lane",)),
+    "http_queue": Metric("gauge", "HTTP requests that wait for a place.", ("lane",)),
+    "http_limit": Metric(
+        "gauge", "Places: how many are worked on at once, as the plane finds it does well.", ("lane",)
+    ),
+    "http_shed": Metric(
+        "counter",
+        "HTTP requests turned away with 429: no place in time (full, waited), a caller's rate, too many here at all.",
+        ("why",),
+    ),
+    "loop_late_seconds": Metric("gauge", "How late the event loop is, of late."),
     "auth_failures": Metric("counter", "Requests without valid credentials."),
     "decisions": Metric("counter", "Decisions made.", ("action", "verdict")),
     "decision_seconds": Metric("histogram", "Time to judge one request, facts included."),
@@ -52,6 +61,7 @@ class PrometheusTelemetry:
         self._registry = CollectorRegistry()
         self._metrics: dict[str, Any] = {}
         self._children: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
+        self._watched: list[Callable[[], None]] = []
         self._tracing = _Tracing.from_environment(service)
 
     def count(self, name: str, labels: Mapping[str, str] = NO_LABELS, amount: float = 1.0) -> None:
@@ -73,7 +83,12 @@ class PrometheusTelemetry:
     def traceparent(self) -> str | None:
         return None if self._tracing is None else self._tracing.traceparent()
 
+    def watch(self, tell: Callable[[], None]) -> None:
+        self._watched.append(tell)
+
     def render(self) -> tuple[bytes, str]:
+        for tell in self._watched:
+            tell()
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def close(self) -> None:

@@ -95,6 +95,11 @@ class Store(Protocol):
     @property
     def runs(self) -> RunStore: ...
 
+    @property
+    def append_s(self) -> float:
+        """Seconds from an append to its commit, as they are now; 0 while nothing is written."""
+        ...
+
     async def append(self, write: Write) -> AppendResult:
         """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -32,6 +32,10 @@ class Telemetry(Protocol):
 
     def traceparent(self) -> str | None:
         """The W3C traceparent of the current span, to hand on; None where nothing is traced."""
+        ...
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Have `tell` set its gauges before each rendering; it must be quick."""
         ...
 
     def render(self) -> tuple[bytes, str]:

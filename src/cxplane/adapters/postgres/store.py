@@ -80,6 +80,10 @@ class PostgresStore:
         self.runs: RunStore = Runs(self)
         self._situations = Together(self._ask_situations, links=2)
 
+    @property
+    def append_s(self) -> float:
+        return self._writer.append_s
+
     async def append(self, write: Write) -> AppendResult:
         return await self._writer.append(write)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from cxplane.domain.errors import Overloaded
 from cxplane.domain.values import new_id
+from cxplane.edges.http.admission import Place
 from cxplane.edges.http.limits import ADDRESS_BYTES, HttpLimits, Slots
 from cxplane.edges.http.problems import MEDIA_TYPE, Problem, problem_of
 from cxplane.ports.telemetry import Telemetry
@@ -26,6 +27,7 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Hopeless = Callable[[str, str, int], Overloaded | None]
 
 access = logging.getLogger("cxplane.access")
 log = logging.getLogger("cxplane.http")
@@ -54,15 +56,19 @@ class Visit:
     caller: str = "-"
     status: int = 500
     sent: int = 0
-    counted: bool = False  # takes a place among those in flight
+    credentials: int = 0  # their hash: whoever sends the same is the same
+    place: Place | None = None  # among those in work
+    counted: bool = False  # among those that the process holds
 
 
 class Front:
-    """Around the router."""
+    """`hopeless` says of a method, a path and its credentials, before anything is read, that there is no place in time."""
 
-    def __init__(self, app: App, telemetry: Telemetry, limits: HttpLimits) -> None:
-        self._app, self._telemetry = app, telemetry
-        self.slots = Slots(limits.in_flight, "requests are being worked on")
+    def __init__(
+        self, app: App, telemetry: Telemetry, limits: HttpLimits, hopeless: Hopeless = lambda *_: None
+    ) -> None:
+        self._app, self._telemetry, self._hopeless = app, telemetry, hopeless
+        self._slots = Slots(limits.inside, "requests are here")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,6 +76,7 @@ class Front:
             return
         headers = dict(scope["headers"])
         visit = Visit(_id_of(headers), _trace_of(headers), time.perf_counter())
+        visit.credentials = hash(headers.get(b"authorization"))
         method = scope["method"]
         if method == "HEAD":  # answered like a GET; the server keeps its own scope and leaves the body out
             scope = {**scope, "method": "GET"}
@@ -103,7 +110,7 @@ class Front:
             await send_problem(answer, problem_of(problem), visit.id)
         finally:
             if visit.counted:
-                self.slots.give_back()
+                self._slots.give_back()
             self._told(visit, method)
 
     def _refused(self, scope: Scope, visit: Visit) -> Problem | None:
@@ -112,11 +119,13 @@ class Front:
         if scope["path"] in _UNCOUNTED:
             return None
         try:
-            self.slots.take()
+            self._slots.take()
+            visit.counted = True
+            if (refused := self._hopeless(scope["method"], scope["path"], visit.credentials)) is not None:
+                raise refused
         except Overloaded as problem:
-            self._telemetry.count("http_shed", {"why": "in_flight"})
+            self._telemetry.count("http_shed", {"why": getattr(problem, "why", "inside")})
             return problem_of(problem)
-        visit.counted = True
         return None
 
     def _told(self, visit: Visit, method: str) -> None:
@@ -126,7 +135,6 @@ class Front:
             {"method": method if method in _METHODS else "other", "route": visit.route, "status": str(visit.status)},
         )
         self._telemetry.observe("http_request_seconds", took, {"route": visit.route})
-        self._telemetry.gauge("http_in_flight", self.slots.taken)
         if access.isEnabledFor(logging.INFO):
             line: dict[str, Any] = {
                 "at": datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -165,6 +165,7 @@ def _steering(
         statuses=TOLD,
         errors=("conflict", "forbidden", "not-found"),
         example=example,
+        urgent=True,
     )
 
 
@@ -309,5 +310,6 @@ ROUTES = (
         statuses={201: "The new run. See `next`."},
         errors=("conflict", "forbidden", "not-found"),
         example={"journey": "complaint", "comment": "the customer wants to complain"},
+        urgent=True,
     ),
 )
