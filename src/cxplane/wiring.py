@@ -42,6 +42,7 @@ class Settings:
     business_now: datetime | None = None  # CXPLANE_NOW; a fixed business time
     work: bool = True  # whether this process does background work
     lease: timedelta = timedelta(seconds=10)  # CXPLANE_LEASE; how soon the work of a dead worker goes to another
+    drain: timedelta = timedelta(seconds=1)  # CXPLANE_DRAIN; how long a plane told to stop still takes what comes
     concurrency: int = 256  # pieces of background work at once; most of them wait for a system
     host: str = "127.0.0.1"
     port: int = 8080
@@ -65,11 +66,12 @@ def settings_from_env(environ: Mapping[str, str] | None = None, **overrides: Any
             found["business_now"] = datetime.fromisoformat(env["CXPLANE_NOW"])
         except ValueError:
             raise ValueError("CXPLANE_NOW must be a time like 2026-01-05T10:00:00Z") from None
-    if env.get("CXPLANE_LEASE"):
-        try:
-            found["lease"] = span(env["CXPLANE_LEASE"])
-        except ValueError:
-            raise ValueError("CXPLANE_LEASE must be a span of time like 10s") from None
+    for name, key in (("CXPLANE_LEASE", "lease"), ("CXPLANE_DRAIN", "drain")):
+        if env.get(name):
+            try:
+                found[key] = span(env[name])
+            except ValueError:
+                raise ValueError(f"{name} must be a span of time like 10s") from None
     urls = {}
     for name, url in env.items():
         if (match := re.match(r"^CXPLANE_SYSTEM_([A-Z0-9_]+)_URL$", name)) and url:

@@ -49,8 +49,29 @@ METRICS: Mapping[str, Metric] = {
     "decision_seconds": Metric("histogram", "Time to judge one request, facts included."),
     "outcomes": Metric("counter", "What the systems confirmed.", ("action", "status")),
     "legs": Metric("counter", "Legs of runs worked, each from what came to the next wait.", ("journey",)),
-    "store": Metric("gauge", "State of the store: entries, open intents, open approvals, connections.", ("what",)),
-    "ready": Metric("gauge", "1 while the store answers and a release is live."),
+    "stage_seconds": Metric(
+        "histogram", "Time of one stage of a request: situation, facts, judge, append, act, outcome.", ("stage",)
+    ),
+    "calls": Metric(
+        "counter", "Calls of business systems that change something, by what came of them.", ("system", "result")
+    ),
+    "call_seconds": Metric("histogram", "Time of one such call.", ("system",)),
+    "breaker": Metric("gauge", "Circuit breaker of a system: 0 closed, 1 probing, 2 open.", ("system",)),
+    "runs": Metric("gauge", "Runs of journeys that have not ended.", ("status",)),
+    "jobs": Metric("gauge", "Background work in the store.", ("kind", "status")),
+    "open_tasks": Metric("gauge", "Tasks that wait for a person."),
+    "late_seconds": Metric(
+        "gauge",
+        "How long the oldest of what is due has been due: intent (its outcome), approval, timer, job.",
+        ("what",),
+    ),
+    "store": Metric(
+        "gauge",
+        "State of the store: entries, open intents, open approvals, seconds of an append, connections and appends"
+        " in use and at most.",
+        ("what",),
+    ),
+    "ready": Metric("gauge", "1 while the store answers, a release is live and the background goes on."),
 }
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,7 +43,7 @@ from cxplane.loop.views import view_of_decision, view_of_record
 from cxplane.ports.clock import Clock
 from cxplane.ports.store import Store
 from cxplane.ports.systems import Connector
-from cxplane.ports.telemetry import Telemetry
+from cxplane.ports.telemetry import NO_LABELS, Telemetry
 
 GRACE = timedelta(seconds=5)  # how long after its deadline an intent without an outcome is looked into
 FIRST_LOOK = timedelta(seconds=1)  # how soon after an unknown outcome
@@ -74,11 +75,14 @@ class Gate:
     async def judged(self, live: Live, request: ActionRequest, *, approver: Caller | None = None) -> Decision:
         """Facts in, decision out; nothing is recorded or done yet."""
         began = time.perf_counter()
-        with self.telemetry.span("judge", {"action": request.action}):
+        with self.telemetry.span("decide", {"cxplane.action": request.action}):
             now = self.clock.business_now()
-            situation = await self.store.situation(self.tenant, request.customer, request.conversation)
-            facts: Facts = await gather(live.rulebook, request, situation, self._reader(live), now)
-            decision = judge(live.rulebook, request, situation, facts, now, approver)
+            with self.stage("situation"):
+                situation = await self.store.situation(self.tenant, request.customer, request.conversation)
+            with self.stage("facts"):
+                facts: Facts = await gather(live.rulebook, request, situation, self._reader(live), now)
+            with self.stage("judge"):
+                decision = judge(live.rulebook, request, situation, facts, now, approver)
         took_s = time.perf_counter() - began
         decision = replace(decision, grounds=replace(decision.grounds, took_ms=took_s * 1000))
         self.telemetry.observe("decision_seconds", took_s)
@@ -123,7 +127,8 @@ class Gate:
             write, approval = self.write(
                 live, decision, body_hash=body_hash, before=before, expect=expect, over_budget=over_budget, known=known
             )
-            result = await self.store.append(write)
+            with self.stage("append"):
+                result = await self.store.append(write)
             match result:
                 case Appended():
                     break
@@ -195,10 +200,23 @@ class Gate:
         """Do what is allowed; its intent is on record. `systems`: those of the release, unless a leg guards them."""
         action = live.rulebook.action(allowed.request.action)
         assert action is not None
-        with self.telemetry.span("act", {"action": action.id, "system": action.system}):
+        with self.stage("act", {"cxplane.action": action.id, "cxplane.system": action.system}):
             outcome = await carry_out(allowed, live.plans.plan(action), systems or live.systems, self.clock)
         self.telemetry.count("outcomes_total", {"action": action.id, "status": outcome.status.value})
+        for attempt in outcome.attempts:
+            self.telemetry.count("calls_total", {"system": action.system, "result": attempt.result})
+            self.telemetry.observe("call_seconds", attempt.took_ms / 1000, {"system": action.system})
         return outcome
+
+    @contextmanager
+    def stage(self, name: str, attributes: Mapping[str, str] = NO_LABELS) -> Iterator[None]:
+        """A stretch of the way of one request, in the trace and in the metrics."""
+        began = time.perf_counter()
+        try:
+            with self.telemetry.span(name, attributes):
+                yield
+        finally:
+            self.telemetry.observe("stage_seconds", time.perf_counter() - began, {"stage": name})
 
     async def _carry_out(self, live: Live, allowed: Allowed) -> RequestView:
         outcome = await self.carry_out(live, allowed)
@@ -212,7 +230,8 @@ class Gate:
         if outcome.status is Status.UNKNOWN and due is None:
             due = self.clock.now() + FIRST_LOOK
         entry = outcome_entry(outcome, release=live.release.hash, due=due)
-        result = await self.store.append(Write(self.tenant, (entry,), expect=(outcome.request, standing)))
+        with self.stage("outcome"):
+            result = await self.store.append(Write(self.tenant, (entry,), expect=(outcome.request, standing)))
         return isinstance(result, Appended)
 
     async def _read(

@@ -73,8 +73,9 @@ class Legs:
             await Leg(self._gate, self._triggers, taken, program, self.pulse).stick(why)
 
     async def watch_times(self) -> None:
-        """Times that have come become mail. For ever."""
-        while True:
+        """Times that have come become mail. For a while: whoever calls again knows that it goes on."""
+        until = time.monotonic() + REVIVE_S
+        while time.monotonic() < until:
             fired, left = await self._gate.store.runs.fire_timers(limit=TIMERS)
             if fired:
                 self._triggers.wake()

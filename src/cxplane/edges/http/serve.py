@@ -149,6 +149,7 @@ async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> 
     assert running is not None
     stopping = asyncio.Event()
     servers: list[uvicorn.Server] = []
+    planes: list[Plane] = []
 
     def stop() -> None:
         if stopping.is_set():
@@ -160,9 +161,18 @@ async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> 
         if not servers:
             running.cancel()
 
+    def drain() -> None:
+        """Say first that no more should come, so that nobody meets a closed door."""
+        for plane in planes:
+            plane.drain()
+        if planes and not stopping.is_set():
+            loop.call_later(settings.drain.total_seconds(), stop)
+        else:
+            stop()
+
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop)
+    loop.add_signal_handler(signal.SIGTERM, drain)
+    loop.add_signal_handler(signal.SIGINT, stop)
     try:
         async with open_plane(settings) as plane:
             from cxplane.edges.http.app import http_app
@@ -173,6 +183,7 @@ async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> 
             app = http_app(plane, plane.identity, HttpLimits.from_env(), stopping)
             server = _server(app, lambda: _announce(plane, settings, listener, as_json))
             servers.append(server)
+            planes.append(plane)
             await server.serve(sockets=[listener])
     except asyncio.CancelledError:
         if not stopping.is_set():
