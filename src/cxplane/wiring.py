@@ -120,13 +120,13 @@ def identity(settings: Settings, store: Store) -> Identity:
     return StoreIdentity(store, clock(settings), control=settings.control)
 
 
-def connectors(repo: ControlRepo | None, settings: Settings) -> Connectors:
+def connectors(repo: ControlRepo | None, settings: Settings, told: Telemetry | None = None) -> Connectors:
     """Connectors to the systems of a control repo; None where a plane will say which (`use`)."""
     from cxplane.connectors.choose import Connectors
 
     systems = repo.systems if repo else {}
     cel = expressions(repo.plane.currency) if repo else expressions()
-    return Connectors(systems, cel, vault(settings), base_urls=settings.system_urls)
+    return Connectors(systems, cel, vault(settings), base_urls=settings.system_urls, telemetry=told)
 
 
 @asynccontextmanager
@@ -226,8 +226,8 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
 
     async with open_dsn(settings, serve=True) as dsn:
         store = await open_postgres(dsn)
-        systems = connectors(None, settings)
         told = telemetry()
+        systems = connectors(None, settings, told)
         work = await _work(dsn, settings.lease)
         who = identity(settings, store)
         try:

@@ -55,7 +55,10 @@ def test_metrics_show_what_waits_what_is_bounded_and_how_long_each_stage_took(pl
         'cxplane_store{what="appends_most"} ',
         'cxplane_http_limit{lane="urgent"} ',
         "cxplane_ready 1.0",
-        *(f'cxplane_stage_seconds_count{{stage="{s}"}} ' for s in ["situation", "facts", "judge", "append", "act", "outcome"]),
+        *(
+            f'cxplane_stage_seconds_count{{stage="{s}"}} '
+            for s in ["situation", "facts", "judge", "append", "act", "outcome"]
+        ),
     ):
         assert line in told or line.replace('result="done",system="shop"', 'system="shop",result="done"') in told, line
     assert "c-1" not in told and "o-metrics" not in told

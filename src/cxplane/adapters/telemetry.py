@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from cxplane.ports.telemetry import NO_LABELS
 
+if TYPE_CHECKING:
+    from cxplane.adapters.tracing import Tracing
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one time stamp per counter is noise
 
 PREFIX = "cxplane_"
+_NOTHING = nullcontext()
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -83,7 +87,7 @@ class PrometheusTelemetry:
         self._metrics: dict[str, Any] = {}
         self._children: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
         self._watched: list[Callable[[], None]] = []
-        self._tracing = _Tracing.from_environment(service)
+        self._tracing = tracing_from_environment(service)
 
     def count(self, name: str, labels: Mapping[str, str] = NO_LABELS, amount: float = 1.0) -> None:
         self._child(name, Counter, labels).inc(amount)
@@ -95,11 +99,28 @@ class PrometheusTelemetry:
         self._child(name, Gauge, labels).set(value)
 
     def span(
-        self, name: str, attributes: Mapping[str, str] = NO_LABELS, *, parent: str | None = None
+        self,
+        name: str,
+        attributes: Mapping[str, str | int] = NO_LABELS,
+        *,
+        parent: str | None = None,
+        kind: str = "internal",
     ) -> AbstractContextManager[None]:
         if self._tracing is None:
-            return nullcontext()
-        return self._tracing.span(name, attributes, parent)
+            return _NOTHING
+        return self._tracing.span(name, attributes, parent, kind)
+
+    def note(self, attributes: Mapping[str, str | int]) -> None:
+        if self._tracing is not None:
+            self._tracing.note(attributes)
+
+    def link(self, traceparent: str) -> None:
+        if self._tracing is not None:
+            self._tracing.link(traceparent)
+
+    def begin(self, name: str, attributes: Mapping[str, str | int], traceparent: str) -> None:
+        if self._tracing is not None:
+            self._tracing.begin(name, attributes, traceparent)
 
     def traceparent(self) -> str | None:
         return None if self._tracing is None else self._tracing.traceparent()
@@ -135,47 +156,11 @@ class PrometheusTelemetry:
         return child
 
 
-class _Tracing:
-    """OpenTelemetry over OTLP/HTTP. Imported only where it is wanted."""
+def tracing_from_environment(service: str) -> Tracing | None:
+    """Only where an endpoint is set; OpenTelemetry is not even imported elsewhere."""
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    if not any(os.environ.get(name) for name in names):
+        return None
+    from cxplane.adapters.tracing import Tracing
 
-    def __init__(self, service: str) -> None:
-        from opentelemetry import trace
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        name = os.environ.get("OTEL_SERVICE_NAME", service)
-        self._provider = TracerProvider(resource=Resource.create({"service.name": name}))
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("cxplane")
-        self._propagator = TraceContextTextMapPropagator()
-        self._status = trace.Status(trace.StatusCode.ERROR)
-
-    @classmethod
-    def from_environment(cls, service: str) -> _Tracing | None:
-        names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-        return cls(service) if any(os.environ.get(name) for name in names) else None
-
-    @contextmanager
-    def span(self, name: str, attributes: Mapping[str, str], parent: str | None) -> Iterator[None]:
-        context = self._propagator.extract({"traceparent": parent}) if parent else None
-        # An exception's text may quote a value: only its kind goes into the trace.
-        with self._tracer.start_as_current_span(
-            name, context=context, attributes=dict(attributes), record_exception=False, set_status_on_exception=False
-        ) as span:
-            try:
-                yield
-            except Exception as problem:
-                span.set_attribute("error.type", type(problem).__name__)
-                span.set_status(self._status)
-                raise
-
-    def traceparent(self) -> str | None:
-        carrier: dict[str, str] = {}
-        self._propagator.inject(carrier)
-        return carrier.get("traceparent")
-
-    def close(self) -> None:
-        self._provider.shutdown()
+    return Tracing(os.environ.get("OTEL_SERVICE_NAME", service))

@@ -20,6 +20,7 @@ from cxplane.loop.approvals import Approvals
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import Gate
 from cxplane.loop.legs import LEG, Legs
+from cxplane.ports.telemetry import FOLLOWED, Followed
 from cxplane.ports.work import Job, Work
 
 log = logging.getLogger("cxplane.background")
@@ -114,7 +115,14 @@ class Background:
         row = await gate.store.request(gate.tenant, id)
         if row is None or row.status not in (Status.RUNNING, Status.UNKNOWN):
             return
-        found = await find_out(gate, id)
+        token = FOLLOWED.set(Followed(id, gate.tenant))
+        try:
+            with gate.telemetry.span(
+                "resolve", {"cxplane.request": id, "cxplane.tenant": gate.tenant}, kind="consumer"
+            ):
+                found = await find_out(gate, id)
+        finally:
+            FOLLOWED.reset(token)
         if found is None:
             return
         result = await gate.store.append(Write(gate.tenant, (found.entry,), expect=(id, row.status)))

@@ -43,7 +43,7 @@ from cxplane.loop.views import view_of_decision, view_of_record
 from cxplane.ports.clock import Clock
 from cxplane.ports.store import Store
 from cxplane.ports.systems import Connector
-from cxplane.ports.telemetry import NO_LABELS, Telemetry
+from cxplane.ports.telemetry import FOLLOWED, NO_LABELS, Telemetry
 
 GRACE = timedelta(seconds=5)  # how long after its deadline an intent without an outcome is looked into
 FIRST_LOOK = timedelta(seconds=1)  # how soon after an unknown outcome
@@ -83,6 +83,7 @@ class Gate:
                 facts: Facts = await gather(live.rulebook, request, situation, self._reader(live), now)
             with self.stage("judge"):
                 decision = judge(live.rulebook, request, situation, facts, now, approver)
+            self.telemetry.note({"cxplane.request": request.id, "cxplane.verdict": decision.verdict.value})
         took_s = time.perf_counter() - began
         decision = replace(decision, grounds=replace(decision.grounds, took_ms=took_s * 1000))
         self.telemetry.observe("decision_seconds", took_s)
@@ -202,6 +203,7 @@ class Gate:
         assert action is not None
         with self.stage("act", {"cxplane.action": action.id, "cxplane.system": action.system}):
             outcome = await carry_out(allowed, live.plans.plan(action), systems or live.systems, self.clock)
+            self.telemetry.note({"cxplane.outcome": outcome.status.value, "cxplane.tries": len(outcome.attempts)})
         self.telemetry.count("outcomes_total", {"action": action.id, "status": outcome.status.value})
         for attempt in outcome.attempts:
             self.telemetry.count("calls_total", {"system": action.system, "result": attempt.result})
@@ -247,7 +249,8 @@ class Gate:
         outcome = await self.carry_out(live, allowed)
         entries = (*before, *self.read_entries(live, allowed, outcome, body_hash=body_hash, known=known))
         write = Write(self.tenant, entries, new_request=None if known else allowed.request.id, expect=expect)
-        result = await self.store.append(write)
+        with self.stage("append"):
+            result = await self.store.append(write)
         view = view_of_decision(allowed, outcome)
         if isinstance(result, Appended):
             return view
@@ -353,6 +356,7 @@ class Gate:
         return await self.stands(taken.request, repeated=True)
 
     def _request(self, caller: Caller, ask: Ask) -> ActionRequest:
+        followed = FOLLOWED.get()
         try:
             request = ActionRequest(
                 id=ask.id or new_id("req"),
@@ -372,6 +376,7 @@ class Gate:
                 ),
                 recorded=ask.recorded,
                 dry_run=ask.dry_run,
+                cause=followed.request if followed else None,
             )
             _ = request.input_hash
         except (ValueError, KeyError, TypeError) as problem:

@@ -58,7 +58,7 @@ def http_app(
         exception_handlers={Exception: _turned_away},
         include_in_schema=False,
     )
-    return Front(cast(App, app), plane.telemetry, edge.limits, edge.lanes.hopeless)
+    return Front(cast(App, app), plane.tenant, plane.telemetry, edge.limits, edge.lanes.hopeless)
 
 
 def _handler(path: str, endpoints: Mapping[str, Endpoint]) -> HTTPRouteHandler:
@@ -98,18 +98,22 @@ class Edge:
         async def endpoint(request: AnyRequest) -> Response[bytes]:
             visit = _visit(request)
             visit.route = route.path
-            with telemetry.span(name, labels, parent=visit.traceparent):
-                visit.traceparent = telemetry.traceparent() or visit.traceparent
-                try:
-                    return _response(
-                        await self._run(route, visit, await self._call(route, request, visit, known, choices))
-                    )
-                except CxplaneError as problem:
-                    if isinstance(problem, CallerUnknown):
-                        telemetry.count("auth_failures")
-                    elif isinstance(problem, Refused):
-                        telemetry.count("http_shed", {"why": problem.why})
-                    return _problem(problem_of(problem), visit)
+            with telemetry.span(name, labels, parent=visit.followed.traceparent, kind="server"):
+                visit.followed.traceparent = telemetry.traceparent() or visit.followed.traceparent
+                telemetry.note({"cxplane.http_request": visit.id, "cxplane.tenant": visit.followed.tenant})
+                response = await answered(request, visit)
+                telemetry.note({"http.response.status_code": response.status_code or 200})
+                return response
+
+        async def answered(request: AnyRequest, visit: Visit) -> Response[bytes]:
+            try:
+                return _response(await self._run(route, visit, await self._call(route, request, visit, known, choices)))
+            except CxplaneError as problem:
+                if isinstance(problem, CallerUnknown):
+                    telemetry.count("auth_failures")
+                elif isinstance(problem, Refused):
+                    telemetry.count("http_shed", {"why": problem.why})
+                return _problem(problem_of(problem), visit)
 
         return endpoint
 

@@ -5,14 +5,12 @@ The log never holds a query string, a body, a credential or an id from the addre
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from cxplane.domain.errors import Overloaded
@@ -20,7 +18,7 @@ from cxplane.domain.values import new_id
 from cxplane.edges.http.admission import Place
 from cxplane.edges.http.limits import ADDRESS_BYTES, HttpLimits, Slots
 from cxplane.edges.http.problems import MEDIA_TYPE, Problem, problem_of
-from cxplane.ports.telemetry import Telemetry
+from cxplane.ports.telemetry import FOLLOWED, Followed, Telemetry
 
 Message = dict[str, Any]
 Scope = dict[str, Any]
@@ -50,8 +48,8 @@ class Visit:
     """One request on its way through the edge."""
 
     id: str
-    traceparent: str | None
     began: float
+    followed: Followed
     route: str = "none"
     caller: str = "-"
     status: int = 500
@@ -64,10 +62,8 @@ class Visit:
 class Front:
     """`hopeless` says of a method, a path and its credentials, before anything is read, that there is no place in time."""
 
-    def __init__(
-        self, app: App, telemetry: Telemetry, limits: HttpLimits, hopeless: Hopeless = lambda *_: None
-    ) -> None:
-        self._app, self._telemetry, self._hopeless = app, telemetry, hopeless
+    def __init__(self, app: App, tenant: str, telemetry: Telemetry, limits: HttpLimits, hopeless: Hopeless) -> None:
+        self._app, self._tenant, self._telemetry, self._hopeless = app, tenant, telemetry, hopeless
         self._slots = Slots(limits.inside, "requests are here")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +71,9 @@ class Front:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        visit = Visit(_id_of(headers), _trace_of(headers), time.perf_counter())
+        id = _id_of(headers)
+        visit = Visit(id, time.perf_counter(), Followed(id, self._tenant, _trace_of(headers)))
+        FOLLOWED.set(visit.followed)  # each request is a task of its own
         visit.credentials = hash(headers.get(b"authorization"))
         method = scope["method"]
         if method == "HEAD":  # answered like a GET; the server keeps its own scope and leaves the body out
@@ -136,9 +134,7 @@ class Front:
         )
         self._telemetry.observe("http_request_seconds", took, {"route": visit.route})
         if access.isEnabledFor(logging.INFO):
-            line: dict[str, Any] = {
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "request": visit.id,
+            fields = {
                 "method": method,
                 "route": visit.route,
                 "status": visit.status,
@@ -146,9 +142,8 @@ class Front:
                 "caller": visit.caller,
                 "bytes": visit.sent,
             }
-            if visit.traceparent:
-                line["trace"] = visit.traceparent.split("-")[1]
-            access.info("%s", json.dumps(line))
+            said = (method, visit.route, visit.status, took * 1000, visit.caller)
+            access.info("%s %s %d in %.1f ms for %s", *said, extra={"fields": fields})
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxplane.domain.errors import StoreError
-from cxplane.edges.process import log_to_stderr, loop_factory, settle_memory
+from cxplane.edges.process import log_option, log_to_stderr, loop_factory, settle_memory
 
 if TYPE_CHECKING:
     import uvicorn
@@ -49,14 +49,7 @@ GRACE_S = 10  # for requests under way, when the plane is asked to stop
 @click.option("--tenant", envvar="CXPLANE_TENANT", help="Whose plane, where the store serves several.")
 @click.option("--now", envvar="CXPLANE_NOW", help="A fixed business time, for demonstrations: 2026-01-05T10:00:00Z.")
 @click.option("--no-work", is_flag=True, help="Leave background work to others on the same store: `cxplane work`.")
-@click.option(
-    "--log",
-    "level",
-    default="info",
-    show_default=True,
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    help="What is logged.",
-)
+@log_option
 @click.option("--json", "as_json", is_flag=True, help="Say where it serves as one JSON line.")
 def serve(
     host: str,
