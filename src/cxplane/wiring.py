@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxpl
     from cxplane.adapters.postgres.work import PgQueuerWork
     from cxplane.connectors.choose import Connectors
     from cxplane.domain.release import ControlRepo
+    from cxplane.domain.views import Check
     from cxplane.loop import Live, Plane
     from cxplane.ports.clock import Clock
     from cxplane.ports.expressions import Expressions
@@ -152,6 +153,13 @@ async def open_store(settings: Settings, *, serve: bool = False) -> AsyncIterato
             yield store
         finally:
             await store.aclose()
+
+
+async def examine_store(dsn: str) -> tuple[list[Check], bool]:
+    """(what a look at the Postgres itself finds, whether its schema is ours). Changes nothing."""
+    from cxplane.adapters.postgres.doctor import examine
+
+    return await examine(dsn)
 
 
 async def tenant_of(settings: Settings, store: Store) -> str:
