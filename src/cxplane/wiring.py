@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxpl
     from cxplane.adapters.postgres.work import PgQueuerWork
     from cxplane.connectors.choose import Connectors
     from cxplane.domain.release import ControlRepo
+    from cxplane.domain.views import Check
     from cxplane.loop import Live, Plane
     from cxplane.loop.replays import Replays
     from cxplane.ports.clock import Clock
@@ -44,6 +45,7 @@ class Settings:
     business_now: datetime | None = None  # CXPLANE_NOW; a fixed business time
     work: bool = True  # whether this process does background work
     lease: timedelta = timedelta(seconds=10)  # CXPLANE_LEASE; how soon the work of a dead worker goes to another
+    drain: timedelta = timedelta(seconds=1)  # CXPLANE_DRAIN; how long a plane told to stop still takes what comes
     concurrency: int = 256  # pieces of background work at once; most of them wait for a system
     host: str = "127.0.0.1"
     port: int = 8080
@@ -67,11 +69,12 @@ def settings_from_env(environ: Mapping[str, str] | None = None, **overrides: Any
             found["business_now"] = datetime.fromisoformat(env["CXPLANE_NOW"])
         except ValueError:
             raise ValueError("CXPLANE_NOW must be a time like 2026-01-05T10:00:00Z") from None
-    if env.get("CXPLANE_LEASE"):
-        try:
-            found["lease"] = span(env["CXPLANE_LEASE"])
-        except ValueError:
-            raise ValueError("CXPLANE_LEASE must be a span of time like 10s") from None
+    for name, key in (("CXPLANE_LEASE", "lease"), ("CXPLANE_DRAIN", "drain")):
+        if env.get(name):
+            try:
+                found[key] = span(env[name])
+            except ValueError:
+                raise ValueError(f"{name} must be a span of time like 10s") from None
     urls = {}
     for name, url in env.items():
         if (match := re.match(r"^CXPLANE_SYSTEM_([A-Z0-9_]+)_URL$", name)) and url:
@@ -135,13 +138,13 @@ def identity(settings: Settings, store: Store, clock: Clock) -> Identity:
     return StoreIdentity(store, clock, control=settings.control)
 
 
-def connectors(repo: ControlRepo | None, settings: Settings) -> Connectors:
+def connectors(repo: ControlRepo | None, settings: Settings, told: Telemetry | None = None) -> Connectors:
     """Connectors to the systems of a control repo; None where a plane will say which (`use`)."""
     from cxplane.connectors.choose import Connectors
 
     systems = repo.systems if repo else {}
     cel = expressions(repo.plane.currency) if repo else expressions()
-    return Connectors(systems, cel, vault(settings), base_urls=settings.system_urls)
+    return Connectors(systems, cel, vault(settings), base_urls=settings.system_urls, telemetry=told)
 
 
 @asynccontextmanager
@@ -167,6 +170,13 @@ async def open_store(settings: Settings, *, serve: bool = False) -> AsyncIterato
             yield store
         finally:
             await store.aclose()
+
+
+async def examine_store(dsn: str) -> tuple[list[Check], bool]:
+    """(what a look at the Postgres itself finds, whether its schema is ours). Changes nothing."""
+    from cxplane.adapters.postgres.doctor import examine
+
+    return await examine(dsn)
 
 
 async def tenant_of(settings: Settings, store: Store) -> str:
@@ -272,8 +282,8 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
 async def _plane(settings: Settings, dsn: str, store: Store, store_time: Clock) -> AsyncIterator[Plane]:
     from cxplane.loop import Plane
 
-    systems = connectors(None, settings)
     told = telemetry()
+    systems = connectors(None, settings, told)
     work = await _work(dsn, settings.lease)
     who = identity(settings, store, store_time)
     try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
@@ -19,11 +20,13 @@ from cxplane.loop.approvals import Approvals
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import Gate
 from cxplane.loop.legs import LEG, Legs
+from cxplane.ports.telemetry import FOLLOWED, Followed
 from cxplane.ports.work import Job, Work
 
 log = logging.getLogger("cxplane.background")
 
 EVERY_S = 1.0
+STUCK_S = 30.0  # without a success: no passing trouble any more
 CONCURRENCY = 256  # jobs at once; most of them wait for a system
 LEASE = timedelta(seconds=60)  # for one look into what is not known; a second look at the same time does no harm
 RESOLVE = "resolve_outcome"
@@ -44,6 +47,7 @@ class Background:
         self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
         self._concurrency = concurrency
         self._tasks: list[asyncio.Task[None]] = []
+        self._failing: dict[str, float] = {}  # step -> since when, without a success between
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._always("releases", self._gate.releases.follow))]
@@ -64,6 +68,14 @@ class Background:
             with suppress(asyncio.CancelledError):
                 await task
 
+    def stuck(self) -> Mapping[str, float]:
+        """Work that does not go on -> for how many seconds."""
+        now = time.monotonic()
+        found = {name: now - since for name, since in self._failing.items()}
+        if self._works and self._work.down_s:
+            found["work"] = max(self._work.down_s, found.get("work", 0.0))
+        return {name: seconds for name, seconds in found.items() if seconds > STUCK_S}
+
     async def _always(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         """Again and again, whatever goes wrong; the same trouble is said once."""
         said = ""
@@ -71,11 +83,14 @@ class Background:
             try:
                 await step()
                 said = ""
+                self._failing.pop(name, None)
             except CxplaneError as problem:
+                self._failing.setdefault(name, time.monotonic())
                 if str(problem) != said:
                     said = str(problem)
                     log.warning("%s: %s", name, problem)
             except Exception as problem:
+                self._failing.setdefault(name, time.monotonic())
                 log.error("%s failed; it goes on in a moment: %s", name, where_it_broke(problem))
             await asyncio.sleep(EVERY_S)
 
@@ -89,8 +104,6 @@ class Background:
             if tenant == self._gate.tenant:
                 await self._work.enqueue(approval.id, EXPIRE, {"approval": approval.id})
         await self._legs.revive()
-        for name, value in (await store.stats()).items():
-            self._gate.telemetry.gauge("store", value, {"what": name})
 
     async def _expire(self, job: Job) -> None:
         row = await self._gate.store.approval(self._gate.tenant, job.payload["approval"])
@@ -102,7 +115,14 @@ class Background:
         row = await gate.store.request(gate.tenant, id)
         if row is None or row.status not in (Status.RUNNING, Status.UNKNOWN):
             return
-        found = await find_out(gate, id)
+        token = FOLLOWED.set(Followed(id, gate.tenant))
+        try:
+            with gate.telemetry.span(
+                "resolve", {"cxplane.request": id, "cxplane.tenant": gate.tenant}, kind="consumer"
+            ):
+                found = await find_out(gate, id)
+        finally:
+            FOLLOWED.reset(token)
         if found is None:
             return
         result = await gate.store.append(Write(gate.tenant, (found.entry,), expect=(id, row.status)))

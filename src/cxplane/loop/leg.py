@@ -344,7 +344,8 @@ class Leg:
     async def _put(self, live: Live, decision: Decision) -> None:
         """Everything that is pending, the state, and this decision in one commit; if that cannot be, one after the other."""
         write, _ = self._gate.write(live, decision, before=tuple(self._entries(rest=False)), expect=self._expect)
-        result = await self._store.append(replace(write, fence=self._fence))
+        with self._gate.stage("append"):
+            result = await self._store.append(replace(write, fence=self._fence))
         if isinstance(result, Appended):
             self._committed(result)
             self._follow(live, decision)
@@ -427,7 +428,8 @@ class Leg:
     async def _commit(self, *, rest: bool) -> bool:
         """False if there is mail, so that it cannot rest."""
         entries = tuple(self._entries(rest=rest))
-        result = await self._store.append(Write(self._tenant, entries, fence=self._fence, expect=self._expect))
+        with self._gate.stage("append"):
+            result = await self._store.append(Write(self._tenant, entries, fence=self._fence, expect=self._expect))
         if not isinstance(result, Appended):
             self._heard(result)
             # somebody else told the outcome first (a person settled it, another look found it out): theirs counts

@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from cxplane.domain.errors import CxplaneError, StoreError, StoreUnavailable, where_it_broke
+from cxplane.domain.record import TakenRun
 from cxplane.domain.run import RunStatus
 from cxplane.journeys.program import Program
 from cxplane.loop.gate import Gate
 from cxplane.loop.leg import Leg, LostRun, Runaway
 from cxplane.loop.pulse import Pulse
 from cxplane.loop.triggers import Triggers
+from cxplane.ports.telemetry import FOLLOWED, Followed, trace_of
 from cxplane.ports.work import Job
 
 log = logging.getLogger("cxplane.journeys")
@@ -51,7 +55,7 @@ class Legs:
         program = await self._program(taken.row.release, taken.row.journey)
         leg = Leg(self._gate, self._triggers, taken, program, self.pulse)
         try:
-            with self._gate.telemetry.span("leg", {"journey": taken.row.journey}):
+            with self._followed(taken):
                 await leg.work()
             self._gate.telemetry.count("legs_total", {"journey": taken.row.journey})
         except LostRun:
@@ -70,6 +74,21 @@ class Legs:
             return await self._stick(taken.row.id, program, why)
         return False
 
+    @contextmanager
+    def _followed(self, taken: TakenRun) -> Iterator[None]:
+        """All legs of a run are one trace, in whatever process they are worked; its id is known from the run's."""
+        run, telemetry = taken.row, self._gate.telemetry
+        about = {"cxplane.run": run.id, "cxplane.journey": run.journey, "cxplane.tenant": self._gate.tenant}
+        parent = trace_of(run.id)
+        if taken.state is None:
+            telemetry.begin("run", about, parent)
+        with telemetry.span("leg", about, parent=parent, kind="consumer"):
+            token = FOLLOWED.set(Followed(run.id, self._gate.tenant, telemetry.traceparent()))
+            try:
+                yield
+            finally:
+                FOLLOWED.reset(token)
+
     async def _program(self, release: str, journey: str) -> Program:
         live = await self._gate.releases.at(release)
         program = live.programs.get(journey)
@@ -82,8 +101,9 @@ class Legs:
         return taken is not None and not await Leg(self._gate, self._triggers, taken, program, self.pulse).stick(why)
 
     async def watch_times(self) -> None:
-        """Times that have come become mail. For ever."""
-        while True:
+        """Times that have come become mail. For a while: whoever calls again knows that it goes on."""
+        until = time.monotonic() + REVIVE_S
+        while time.monotonic() < until:
             fired, left = await self._gate.store.runs.fire_timers(limit=TIMERS)
             if fired:
                 self._triggers.wake()

@@ -53,6 +53,10 @@ class Systems(Connector, Protocol):
 
     def use(self, systems: Mapping[str, System]) -> None: ...
 
+    def states(self) -> Mapping[str, str]:
+        """System -> state of its circuit breaker: closed | probing | open."""
+        ...
+
 
 class Releases:
     """Follows the store's live release; compiles each at most once."""

@@ -15,7 +15,7 @@ from cxplane.domain.record import Appended, Entry, RequestRow, Write
 from cxplane.domain.release import Release, ReleaseInfo
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject, derived_id
-from cxplane.domain.views import ActionView, Ask, RequestView, RunView
+from cxplane.domain.views import ActionView, Ask, Check, RequestView, RunView
 from cxplane.loop.access import must, sees_record
 from cxplane.loop.approvals import Approvals
 from cxplane.loop.background import CONCURRENCY, Background
@@ -23,6 +23,7 @@ from cxplane.loop.customers import Customers
 from cxplane.loop.explaining import Explained, Explaining
 from cxplane.loop.gate import Gate
 from cxplane.loop.governance import Governance
+from cxplane.loop.health import Health
 from cxplane.loop.legs import Legs
 from cxplane.loop.live import Live, OpenRelease, Releases, Systems
 from cxplane.loop.replays import Replayed, Replays
@@ -70,6 +71,7 @@ class Plane:
         self._background = Background(
             self.gate, self.desk, Legs(self.gate, self.triggers, lease), work, works=works, concurrency=concurrency
         )
+        self.health = Health(store, self.live, systems, self._background, telemetry)
 
     # life ----------------------------------------------------------------------------------------
 
@@ -82,10 +84,13 @@ class Plane:
         await self._background.stop()
         await self.gate.drain(DRAIN_S)
 
-    async def ready(self) -> None:
-        """Raises what keeps the plane from answering."""
-        await self.store.ping()
-        self.live.need()
+    def drain(self) -> None:
+        """From now on not ready; what comes all the same is still answered."""
+        self.health.draining = True
+
+    async def checks(self, caller: Caller) -> list[Check]:
+        must(self.live.need(), caller, "record")
+        return await self.health.checks()
 
     @property
     def rulebook(self) -> Rulebook | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -22,6 +23,16 @@ from cxplane.domain.record import (
 from cxplane.domain.release import ReleaseInfo
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What those who run the plane look at."""
+
+    late_s: Mapping[str, float]  # intent | approval | timer | job -> how long the oldest that is due has been due
+    runs: Mapping[str, int]  # status -> runs that have not ended
+    jobs: Mapping[tuple[str, str], int]  # (kind, status) -> how many
+    open_tasks: int
 
 
 class RunStore(Protocol):
@@ -94,6 +105,11 @@ class Store(Protocol):
 
     @property
     def runs(self) -> RunStore: ...
+
+    @property
+    def append_s(self) -> float:
+        """Seconds from an append to its commit, as they are now; 0 while nothing is written."""
+        ...
 
     async def append(self, write: Write) -> AppendResult:
         """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit."""
@@ -210,7 +226,11 @@ class Store(Protocol):
         ...
 
     async def stats(self) -> Mapping[str, float]:
-        """Gauges: entries, open intents, open approvals, connections in use, appends waiting."""
+        """Gauges: entries, open intents, open approvals; connections and appends in use and at most."""
+        ...
+
+    async def figures(self) -> Figures:
+        """What waits and how long, of all tenants. Not for every second."""
         ...
 
     async def aclose(self) -> None: ...

@@ -23,10 +23,11 @@ from cxplane.adapters.postgres.connect import (
     prepare,
     session,
 )
+from cxplane.adapters.postgres.figures import figures
 from cxplane.adapters.postgres.migrate import ensure_schema
 from cxplane.adapters.postgres.runs import Runs
 from cxplane.adapters.postgres.together import Together
-from cxplane.adapters.postgres.writer import Writer
+from cxplane.adapters.postgres.writer import WAITING, Writer
 from cxplane.domain.customer import Customer, Situation
 from cxplane.domain.errors import StoreUnavailable
 from cxplane.domain.record import (
@@ -41,7 +42,7 @@ from cxplane.domain.record import (
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
-from cxplane.ports.store import RunStore
+from cxplane.ports.store import Figures, RunStore
 
 READERS = 8
 
@@ -93,6 +94,10 @@ class PostgresStore:
         self.runs: RunStore = Runs(self)
         self._situations = Together(self._ask_situations, links=2)
         self._claims = Together(self._ask_claims, links=2)
+
+    @property
+    def append_s(self) -> float:
+        return self._writer.append_s
 
     async def append(self, write: Write) -> AppendResult:
         return await self._writer.append(write)
@@ -339,8 +344,14 @@ class PostgresStore:
         return {
             **{name: float(value) for name, value in row.items()},
             "connections_in_use": float(used + 1),
+            "connections_most": float(self._pool.get_max_size() + 1),
             "appends_waiting": float(self._writer.waiting),
+            "appends_most": float(WAITING),
+            "append_seconds": self.append_s,
         }
+
+    async def figures(self) -> Figures:
+        return await figures(self._rows)
 
     async def rebuild(self, tenant: str) -> int:
         """Fold all projections of a tenant again from its entries; how many there were. No plane may serve it meanwhile."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -70,6 +71,7 @@ class PgQueuerWork:
         self._pool: Any = None
         self._opening = asyncio.Lock()
         self._waking: asyncio.Task[None] | None = None
+        self._down: float | None = None  # since when
 
     async def enqueue(self, key: str, kind: str, payload: JsonObject, *, due: datetime | None = None) -> None:
         await self._put(key, kind, msgspec.json.encode([key, dict(payload)]), due, 0)
@@ -79,6 +81,10 @@ class PgQueuerWork:
     def wake(self) -> None:
         if self._waking is None or self._waking.done():
             self._waking = asyncio.create_task(self._wake())
+
+    @property
+    def down_s(self) -> float:
+        return 0.0 if self._down is None else time.monotonic() - self._down
 
     async def inspect(self) -> Sequence[WorkState]:
         pool = await self._connected()
@@ -96,6 +102,7 @@ class PgQueuerWork:
                 await self._run_once(handlers, concurrency)
                 said = False
             except Exception as problem:
+                self._down = self._down or time.monotonic()
                 if not said:
                     log.warning("work waits for Postgres (%s)", type(problem).__name__)
                     log.debug("what stopped it", exc_info=problem)
@@ -136,6 +143,7 @@ class PgQueuerWork:
                 # picked and finished jobs that are lost in a crash come again; handlers look at the record first
                 server_settings=session("cxplane worker", durable=False),
             )
+        self._down = None
         try:
             queries = Queries(
                 AsyncpgPoolDriver(pool),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ log = logging.getLogger("cxplane.store")
 BATCH = 200  # writes in one commit
 BATCH_BYTES = 8_000_000  # of JSON in one commit, a single write apart
 GATHER_S = 0.001  # how long a commit waits for more, where the one before had more than one write
+STALE_S = 1.0  # after that, how long appends took says nothing about now
 WAITING = 20_000  # writes that may wait before callers are sent away
 ANALYZE = (100, 1_000, 10_000)  # writes of a process after which the planner is told what the tables hold
 
@@ -68,6 +70,7 @@ class Waiting:
     months: set[date]
     releases: set[str]
     answer: asyncio.Future[AppendResult] = field(repr=False)
+    since: float = field(default_factory=time.monotonic)
 
 
 class Writer:
@@ -83,12 +86,20 @@ class Writer:
         self._closing = False
         self._written = 0
         self._crowd = 0  # writes in the commit before
+        self._append_s, self._measured = 0.0, 0.0
         self._looking: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run(), name="cxplane-writer")
 
     @property
     def waiting(self) -> int:
         return len(self._queue)
+
+    @property
+    def append_s(self) -> float:
+        """Seconds from an append to its commit, of late; what has waited longer counts."""
+        now = time.monotonic()
+        oldest = now - self._queue[0].since if self._queue else 0.0
+        return max(oldest, self._append_s if now - self._measured < STALE_S else 0.0)
 
     async def append(self, write: Write) -> AppendResult:
         """Raises Malformed, Overloaded, StoreUnavailable (then it is on record or not: ask again with the same request id)."""
@@ -178,6 +189,8 @@ class Writer:
                 raise
         else:
             _settle(batch, answers)
+            self._measured = time.monotonic()
+            self._append_s += 0.2 * (self._measured - batch[0].since - self._append_s)
             before, self._written = self._written, self._written + len(batch)
             if any(before < n <= self._written for n in ANALYZE):
                 self._looking = asyncio.create_task(self._analyze())

@@ -14,7 +14,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from cxplane.domain.errors import CallerUnknown, CxplaneError, Malformed, Overloaded
 from cxplane.domain.people import Caller, CallerKind
+from cxplane.edges.http.admission import Refused
 from cxplane.edges.http.front import KEY, App, Front, Visit, log_failure
+from cxplane.edges.http.lanes import Lanes
 from cxplane.edges.http.limits import BODY_BYTES, BODY_SECONDS, Buckets, HttpLimits, Slots
 from cxplane.edges.http.openapi import document
 from cxplane.edges.http.problems import MEDIA_TYPE, Problem, problem_of, problem_of_status
@@ -56,9 +58,7 @@ def http_app(
         exception_handlers={Exception: _turned_away},
         include_in_schema=False,
     )
-    front = Front(cast(App, app), plane.telemetry, edge.limits)
-    edge.slots = front.slots
-    return front
+    return Front(cast(App, app), plane.tenant, plane.telemetry, edge.limits, edge.lanes.hopeless)
 
 
 def _handler(path: str, endpoints: Mapping[str, Endpoint]) -> HTTPRouteHandler:
@@ -85,7 +85,8 @@ class Edge:
         self.plane, self.identity, self.limits, self.stopping = plane, identity, limits, stopping
         self.buckets = Buckets(limits)
         self.waiting = Slots(limits.waiting, "requests are waiting for an outcome")
-        self.slots = Slots(limits.in_flight, "")
+        self.lanes = Lanes(limits, plane.telemetry, lambda: plane.store.append_s)
+        plane.telemetry.watch(self.lanes.tell)
 
     def endpoint(self, route: Route) -> Endpoint:
         known = frozenset(q.name for q in route.query)
@@ -97,16 +98,35 @@ class Edge:
         async def endpoint(request: AnyRequest) -> Response[bytes]:
             visit = _visit(request)
             visit.route = route.path
-            with telemetry.span(name, labels, parent=visit.traceparent):
-                visit.traceparent = telemetry.traceparent() or visit.traceparent
-                try:
-                    return _response(await route.run(await self._call(route, request, visit, known, choices)))
-                except CxplaneError as problem:
-                    if isinstance(problem, CallerUnknown):
-                        telemetry.count("auth_failures")
-                    return _problem(problem_of(problem), visit)
+            with telemetry.span(name, labels, parent=visit.followed.traceparent, kind="server"):
+                visit.followed.traceparent = telemetry.traceparent() or visit.followed.traceparent
+                telemetry.note({"cxplane.http_request": visit.id, "cxplane.tenant": visit.followed.tenant})
+                response = await answered(request, visit)
+                telemetry.note({"http.response.status_code": response.status_code or 200})
+                return response
+
+        async def answered(request: AnyRequest, visit: Visit) -> Response[bytes]:
+            try:
+                return _response(await self._run(route, visit, await self._call(route, request, visit, known, choices)))
+            except CxplaneError as problem:
+                if isinstance(problem, CallerUnknown):
+                    telemetry.count("auth_failures")
+                elif isinstance(problem, Refused):
+                    telemetry.count("http_shed", {"why": problem.why})
+                return _problem(problem_of(problem), visit)
 
         return endpoint
+
+    async def _run(self, route: Route, visit: Visit, call: Call) -> Answer:
+        """In its place among those in work. Nothing of the business is begun before it has one."""
+        if route.open:
+            return await route.run(call)
+        share = (self.plane.tenant, call.caller.name)
+        visit.place = await self.lanes.enter(route, call.caller, share, visit.credentials)
+        try:
+            return await route.run(call)
+        finally:
+            visit.place.give_back()
 
     async def _call(
         self,
@@ -149,17 +169,17 @@ class Edge:
 
     async def _rest(self, visit: Visit, seconds: float) -> bool:
         """A request that only waits gives its place to one that works. False: stop waiting."""
+        place = visit.place
+        assert place is not None
         self.waiting.take()
-        if visit.counted:
-            self.slots.give_back()
+        place.give_back()
         try:
             await asyncio.wait_for(self.stopping.wait(), seconds)
         except TimeoutError:
             return True
         finally:
             self.waiting.give_back()
-            if visit.counted:
-                self.slots.taken += 1
+            place.take_again()
         return False
 
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from cxplane.domain.customer import Customer
 from cxplane.domain.record import ApprovalRow, Entry, RequestRow
 from cxplane.domain.release import ReleaseInfo
-from cxplane.domain.views import ActionView
+from cxplane.domain.views import ActionView, Check
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Words = Annotated[str, Meta(max_length=4000)]
@@ -215,6 +215,11 @@ class FactRecorded(Struct):
 class Health(Struct):
     status: Annotated[str, Meta(examples=["ok"])]
     release: str | None = None
+
+
+class HealthDetail(Struct):
+    status: Annotated[str, Meta(description="The worst of them: ok, warn or fail.")]
+    checks: list[Check]
 
 
 class ProblemBody(Struct, omit_defaults=True):

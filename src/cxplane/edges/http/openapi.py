@@ -96,7 +96,7 @@ FIELDS: dict[str, dict[str, str]] = {
     "Entry": {
         "position": "Place in the record; grows, never reused.",
         "private": "Personal data, kept apart from `body`.",
-        "cause": "The request or approval that led to it.",
+        "cause": "What led to it: a request, an approval, a run, or the `X-Request-Id` of the call.",
     },
 }
 COMMON = ("credentials", "overloaded", "malformed", "unavailable", "internal")

@@ -40,7 +40,7 @@ class Call:
     media: str  # of the body, without parameters; "" without a body
     headers: Mapping[str, str] = field(repr=False)  # lower-case names; filled for routes that read `media`
     idempotency_key: str | None
-    rest: Callable[[float], Awaitable[bool]]  # sleep without a place among those in flight; False: the plane stops
+    rest: Callable[[float], Awaitable[bool]]  # sleep without a place in work; False: the plane stops
 
     @property
     def cursor(self) -> str | None:
@@ -75,7 +75,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`open` routes ask for no credentials. `errors`: problem types beside those that every route has."""
+    """`open` routes ask for no credentials, and take no place. `errors`: problem types beside those that every route has."""
 
     method: str
     path: str  # with {placeholders}
@@ -97,6 +97,7 @@ class Route:
     also: tuple[str, ...] = ()  # media types that it gives beside that, where `Accept` asks for them
     keyed: bool = False  # takes an Idempotency-Key
     open: bool = False
+    urgent: bool = False  # gets through when the plane has too much to do
 
 
 CURSOR = Query("cursor", "Where the page starts: `next` of the page before.")

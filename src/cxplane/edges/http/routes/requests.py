@@ -246,5 +246,6 @@ ROUTES = (
         body=SettleBody,
         errors=("conflict", "forbidden", "not-found"),
         example={"done": True, "comment": "the credit is on the account, reference 4711"},
+        urgent=True,
     ),
 )
