@@ -52,7 +52,7 @@ class StoreIdentity:
 
     def __init__(self, store: Store, clock: Clock, *, control: Path | None = None) -> None:
         self._store, self._clock, self._control = store, clock, control
-        self._keys: OrderedDict[str, tuple[float, str, KeyRow]] = OrderedDict()
+        self._keys: OrderedDict[tuple[str, str], tuple[float, KeyRow]] = OrderedDict()
         self._jwks: dict[str, Jwks] = {}
 
     async def authenticate(self, authorization: str | None, directory: Directory) -> Caller:
@@ -79,9 +79,7 @@ class StoreIdentity:
                 "this is not a whole API key", next="Copy the key again: cxp_<id>_<secret>, without spaces."
             )
         hash = key_hash(credential)
-        tenant, key = await self._key(hash)
-        if tenant != directory.tenant:
-            raise CallerUnknown("no such API key", next=_ASK_OWNER)
+        key = await self._key(directory.tenant, hash)
         now = self._clock.now()
         if key.revoked_at is not None:
             raise CallerUnknown(f"API key {key.id} was revoked", next=_ASK_OWNER)
@@ -89,16 +87,16 @@ class StoreIdentity:
             raise CallerUnknown(f"API key {key.id} has expired", next=_ASK_OWNER)
         return directory.caller(key.caller)
 
-    async def _key(self, hash: str) -> tuple[str, KeyRow]:
+    async def _key(self, tenant: str, hash: str) -> KeyRow:
         now = time.monotonic()
-        if (kept := self._keys.get(hash)) is not None and now - kept[0] < KEY_TTL_S:
-            return kept[1], kept[2]
-        found = await self._store.key_by_hash(hash)
+        if (kept := self._keys.get((tenant, hash))) is not None and now - kept[0] < KEY_TTL_S:
+            return kept[1]
+        found = await self._store.key_by_hash(tenant, hash)
         if found is None:
-            self._keys.pop(hash, None)
+            self._keys.pop((tenant, hash), None)
             raise CallerUnknown("no such API key", next=_ASK_OWNER)
-        self._keys[hash] = (now, *found)
-        self._keys.move_to_end(hash)
+        self._keys[tenant, hash] = (now, found)
+        self._keys.move_to_end((tenant, hash))
         while len(self._keys) > 10_000:
             self._keys.popitem(last=False)
         return found

@@ -16,7 +16,7 @@ from tests.contracts.test_store import NOW, T, allowed, takes, told, used
 
 @pytest.fixture
 async def planes(dsn: str) -> AsyncIterator[list[PostgresStore]]:
-    stores = [await open_store(dsn) for _ in range(3)]
+    stores = [await open_store(dsn, tenant="northwind") for _ in range(3)]
     yield stores
     await asyncio.gather(*(s.aclose() for s in stores))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxplane.edges.cli.api import save_key
-from cxplane.edges.cli.local import live_repo, operator, run, store_options, tenant_of, with_store
+from cxplane.edges.cli.local import live_repo, operator, run, store_options, with_store
 from cxplane.edges.cli.show import emit, json_option, table, when
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def create(settings: Settings, caller: str, expires: str | None, save: bool, as_
         lasts = span(expires) if expires else None
     except ValueError as problem:
         raise click.UsageError(f"--expires: {problem}") from None
-    told = run(with_store(settings, lambda store: _create(store, settings, caller, lasts)))
+    told = run(with_store(settings, lambda store: _create(store, caller, lasts)))
     if save:
         told["saved"] = str(save_key(settings.data, told["key"]))
     if as_json:
@@ -68,12 +68,12 @@ def create(settings: Settings, caller: str, expires: str | None, save: bool, as_
         click.echo("It is shown this once. Send it as `Authorization: Bearer …`.", err=True)
 
 
-async def _create(store: Store, settings: Settings, caller: str, lasts: timedelta | None) -> dict[str, Any]:
+async def _create(store: Store, caller: str, lasts: timedelta | None) -> dict[str, Any]:
     from cxplane.domain.key_entries import key_created
     from cxplane.domain.keys import new_api_key
     from cxplane.domain.record import Write
 
-    tenant, name = await _known(store, settings, caller)
+    tenant, name = await _known(store, caller)
     now = datetime.now(UTC)
     key = new_api_key()
     until = now + lasts if lasts else None
@@ -82,13 +82,13 @@ async def _create(store: Store, settings: Settings, caller: str, lasts: timedelt
     return {"id": key.id, "caller": name, "key": key.text, "expires_at": until.isoformat() if until else None}
 
 
-async def _known(store: Store, settings: Settings, caller: str) -> tuple[str, str]:
+async def _known(store: Store, caller: str) -> tuple[str, str]:
     """The tenant, and the caller's full name in its live release. NotFound if nobody is called so."""
     from difflib import get_close_matches
 
     from cxplane.domain.errors import NotFound
 
-    tenant, repo = await live_repo(settings, store)
+    tenant, repo = await live_repo(store)
     found = repo.caller(caller)
     if found is None:
         near = get_close_matches(caller, repo.callers, n=1)
@@ -107,7 +107,7 @@ def list_keys(settings: Settings, as_json: bool) -> None:
     Example:
       cxplane keys list --json
     """
-    rows = run(with_store(settings, lambda store: _list(store, settings)))
+    rows = run(with_store(settings, _list))
     if as_json:
         emit({"items": [{**_row(r), "state": _state(r)} for r in rows]})
         return
@@ -128,8 +128,8 @@ def list_keys(settings: Settings, as_json: bool) -> None:
     )
 
 
-async def _list(store: Store, settings: Settings) -> list[KeyRow]:
-    return list(await store.keys(await tenant_of(settings, store)))
+async def _list(store: Store) -> list[KeyRow]:
+    return list(await store.keys(store.tenant))
 
 
 def _row(row: KeyRow) -> dict[str, Any]:
@@ -160,19 +160,19 @@ def revoke(settings: Settings, id: str, as_json: bool) -> None:
     Example:
       cxplane keys revoke 4f1d09a2b7c3
     """
-    changed = run(with_store(settings, lambda store: _revoke(store, settings, id)))
+    changed = run(with_store(settings, lambda store: _revoke(store, id)))
     if as_json:
         emit({"id": id, "revoked": True, "changed": changed})
     else:
         click.echo(f"key {id} is revoked" if changed else f"key {id} was revoked before")
 
 
-async def _revoke(store: Store, settings: Settings, id: str) -> bool:
+async def _revoke(store: Store, id: str) -> bool:
     from cxplane.domain.errors import NotFound
     from cxplane.domain.key_entries import key_revoked
     from cxplane.domain.record import Write
 
-    tenant = await tenant_of(settings, store)
+    tenant = store.tenant
     row = next((r for r in await store.keys(tenant) if r.id == id), None)
     if row is None:
         raise NotFound(f"there is no key {id!r}", next="`cxplane keys list` shows the ids.")
