@@ -76,10 +76,8 @@ async def test_who_follows_the_record_misses_nothing(planes: list[PostgresStore]
                 *(store.append(Write(T, (NewEntry("note", f"{name}{n}-{i}", NOW, "x", {}),))) for i in range(20))
             )
 
-    await planes[0].append(
-        Write("other", (NewEntry("note", "s", NOW, "x", {}),))
-    )  # so that the month has its partition
     slow = await asyncpg.connect(dsn)
+    await slow.execute("select cxplane.ensure_month($1)", NOW.date().replace(day=1))
     following = asyncio.create_task(follow())
     transaction = slow.transaction()
     await transaction.start()
