@@ -139,6 +139,8 @@ FUNCTIONS = {
     ' \'{"customer": "c1"}\', \'{"attributes": {"of": "changed"}}\')::cxplane.entry)',
     "fold_run": "select cxplane.fold_run((0, now(), 'other', 'run1', 'run.told', 'x', null, null, null, '{}', null)::cxplane.entry)",
     "tenants": "select cxplane.tenants()",
+    "key_limits": "insert into cxplane.api_key (tenant, id, caller, hash, created_at, created_by)"
+    " values ('other', 'k9', 'x', 'h9', now(), 'x')",
     "guard": "select cxplane.guard()",
     "guard_table": "select cxplane.guard_table('cxplane.customer')",
     "ensure_month": "select 1 where cxplane.ensure_month('2031-01-01') is null",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from cxplane.domain.customer import Customer, Situation
@@ -180,6 +180,14 @@ class Store(Protocol):
         ...
 
     async def keys(self, tenant: str) -> Sequence[KeyRow]: ...
+
+    async def key_used(self, tenant: str, id: str, day: date) -> None:
+        """Note that a key was used that day."""
+        ...
+
+    async def key_uses(self, tenant: str) -> Mapping[str, date]:
+        """The day each key was last used, by id; those never used are missing."""
+        ...
 
     # conformance evidence
     async def save_conformance(

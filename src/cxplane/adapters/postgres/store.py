@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import asyncpg
@@ -264,6 +264,19 @@ class PostgresStore:
             f"select {rows.KEY} from cxplane.api_key where tenant = $1 order by created_at, id", tenant
         )
         return [rows.key_row(r) for r in found]
+
+    async def key_used(self, tenant: str, id: str, day: date) -> None:
+        await self._rows(
+            "insert into cxplane.key_use as u (tenant, id, day) values ($1, $2, $3)"
+            " on conflict (tenant, id) do update set day = excluded.day where u.day < excluded.day",
+            tenant,
+            id,
+            day,
+        )
+
+    async def key_uses(self, tenant: str) -> Mapping[str, date]:
+        found = await self._rows("select id, day from cxplane.key_use where tenant = $1", tenant)
+        return {r["id"]: r["day"] for r in found}
 
     # conformance evidence -----------------------------------------------------------------------------
 

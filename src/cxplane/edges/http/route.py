@@ -96,6 +96,11 @@ class Route:
     gives: str = "application/json"  # media type of a raw answer
     keyed: bool = False  # takes an Idempotency-Key
     open: bool = False
+    scope: str = ""  # what a limited key must be for (domain.keys.SCOPES); "" = `read` where the method is GET
+
+    @property
+    def needs(self) -> str:
+        return self.scope or ("read" if self.method == "GET" else "")
 
 
 CURSOR = Query("cursor", "Where the page starts: `next` of the page before.")

@@ -75,6 +75,7 @@ ROUTES = (
             "comment": "half of it is fair",
             "input": {"account_id": "a-1001", "dispute_id": "d-7", "amount": 750},
         },
+        scope="decide",
     ),
     Route(
         "POST",
@@ -87,5 +88,6 @@ ROUTES = (
         body=RejectBody,
         errors=("conflict", "forbidden", "not-found"),
         example={"comment": "the outage was announced"},
+        scope="decide",
     ),
 )

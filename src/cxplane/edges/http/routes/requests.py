@@ -216,6 +216,7 @@ ROUTES = (
         example=EXAMPLE,
         answer_example=HELD_EXAMPLE,
         keyed=True,
+        scope="ask",
     ),
     Route(
         "GET",
@@ -259,6 +260,7 @@ ROUTES = (
         statuses=ASK_STATUSES,
         errors=("conflict", "forbidden", "not-found", "unavailable"),
         example={"reason": "credited to the wrong dispute"},
+        scope="ask",
     ),
     Route(
         "POST",
@@ -272,6 +274,7 @@ ROUTES = (
         body=SettleBody,
         errors=("conflict", "forbidden", "not-found"),
         example={"done": True, "comment": "the credit is on the account, reference 4711"},
+        scope="decide",
     ),
     Route(
         "GET",

@@ -165,6 +165,7 @@ def _steering(
         statuses=TOLD,
         errors=("conflict", "forbidden", "not-found"),
         example=example,
+        scope="journeys",
     )
 
 
@@ -187,6 +188,7 @@ ROUTES = (
         errors=("conflict", "forbidden", "not-found"),
         example=EXAMPLE,
         keyed=True,
+        scope="journeys",
     ),
     Route(
         "GET",
@@ -309,5 +311,6 @@ ROUTES = (
         statuses={201: "The new run. See `next`."},
         errors=("conflict", "forbidden", "not-found"),
         example={"journey": "complaint", "comment": "the customer wants to complain"},
+        scope="journeys",
     ),
 )

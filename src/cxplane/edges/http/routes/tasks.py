@@ -72,5 +72,6 @@ ROUTES = (
         body=AnswerBody,
         errors=("conflict", "forbidden", "not-found"),
         example={"answer": {"approved": True}, "comment": "agreed on the phone"},
+        scope="decide",
     ),
 )

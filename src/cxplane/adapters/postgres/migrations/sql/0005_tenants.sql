@@ -145,6 +145,33 @@ begin
     return n;
 end $$;
 
+-- Keys that can do less than their caller, and keys that take the place of another, which ends after a while. Read from the
+-- entry that made the key, in a trigger: a fold of its own would cost every entry.
+alter table cxplane.api_key add column scope text[], add column actions text[], add column replaces text;
+
+create function cxplane.key_limits() returns trigger language plpgsql as $$
+declare
+    b jsonb;
+begin
+    select body into b from cxplane.entry
+        where stream = new.id and tenant = new.tenant and kind = 'key.created' order by position limit 1;
+    new.scope := (select array_agg(x) from jsonb_array_elements_text(b -> 'scope') x);
+    new.actions := (select array_agg(x) from jsonb_array_elements_text(b -> 'actions') x);
+    new.replaces := b ->> 'replaces';
+    update cxplane.api_key set expires_at = least(expires_at, (b ->> 'replaced_ends')::timestamptz)
+        where tenant = new.tenant and id = new.replaces;
+    return new;
+end $$;
+create trigger key_limits before insert on cxplane.api_key for each row execute function cxplane.key_limits();
+
+-- The day a key was last used: kept beside the record, for the list of keys.
+create table cxplane.key_use (
+    tenant text collate "C" not null,
+    id text collate "C" not null,
+    day date not null,
+    primary key (tenant, id)
+);
+
 -- What is due is looked for in one tenant: the rows of others are not gone through.
 drop index cxplane.timer_due_idx;
 create index timer_due_idx on cxplane.timer (tenant, due) where not fired;
