@@ -57,7 +57,7 @@ def postgres() -> Iterator[str]:
                 f"drop database if exists {TEMPLATE} with (force)",
                 f"create database {TEMPLATE} template template0 encoding 'UTF8'",
             )
-            store = await open_store(with_database(maintenance, TEMPLATE))
+            store = await open_store(with_database(maintenance, TEMPLATE), tenant="northwind")
             await store.aclose()
 
         asyncio.run(prepare())
@@ -81,9 +81,17 @@ def dsn(postgres: str) -> Iterator[str]:
 
 
 @pytest.fixture
+async def elsewhere(dsn: str) -> AsyncIterator[PostgresStore]:
+    """The same Postgres as `store`, opened for another tenant."""
+    opened = await open_store(dsn, tenant="other")
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
 async def store(dsn: str) -> AsyncIterator[PostgresStore]:
-    """A migrated, empty store of the test's own."""
-    opened = await open_store(dsn)
+    """A migrated, empty store of the test's own, for the tenant northwind."""
+    opened = await open_store(dsn, tenant="northwind")
     yield opened
     await opened.aclose()
 

@@ -73,7 +73,7 @@ async def serving(app: Service) -> AsyncIterator[str]:
 
 async def release(settings: Settings, control: Path) -> None:
     made = build(control)
-    async with open_store(settings) as store:
+    async with open_store(settings, tenant=made.repo.plane.tenant) as store:
         gates = await run_gates(made, policy_engine(), expressions(), store=store)
         now = datetime.now(UTC)
         await make_release(store, made, gates, by="person:lead", at=now)

@@ -13,10 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxplane.domain.errors import StoreError
+from cxplane.domain.errors import NothingLive, StoreError
 from cxplane.domain.values import span
 
 if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxplane --help` stays quick
+    from cxplane.adapters.postgres.access import Access
+    from cxplane.adapters.postgres.store import PostgresStore
     from cxplane.adapters.postgres.work import PgQueuerWork
     from cxplane.connectors.choose import Connectors
     from cxplane.domain.release import ControlRepo
@@ -160,12 +162,12 @@ async def open_dsn(settings: Settings, *, serve: bool = False) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def open_store(settings: Settings, *, serve: bool = False) -> AsyncIterator[Store]:
-    """The store, migrated and ready."""
+async def open_store(settings: Settings, *, tenant: str | None = None) -> AsyncIterator[Store]:
+    """The store of one tenant, migrated and ready. `tenant`: None = the one that the settings mean."""
     from cxplane.adapters.postgres.store import open_store as open_postgres
 
-    async with open_dsn(settings, serve=serve) as dsn:
-        store = await open_postgres(dsn)
+    async with open_dsn(settings) as dsn:
+        store = await open_postgres(dsn, tenant=tenant or await tenant_of(settings, dsn))
         try:
             yield store
         finally:
@@ -179,21 +181,32 @@ async def examine_store(dsn: str) -> tuple[list[Check], bool]:
     return await examine(dsn)
 
 
-async def tenant_of(settings: Settings, store: Store) -> str:
+async def live_tenants(dsn: str) -> list[str]:
+    """Tenants that have a live release, for who owns the store."""
+    from cxplane.adapters.postgres.access import live_tenants as found
+
+    return await found(dsn)
+
+
+async def tenant_of(settings: Settings, dsn: str) -> str:
+    """The tenant that is meant: the one named, the control repo's, or the only one there is.
+
+    Raises StoreError (NothingLive where nothing is live yet).
+    """
     if settings.tenant:
         return settings.tenant
     if settings.control:
         from cxplane.control.load import load
 
         return load(settings.control).plane.tenant
-    found = list(await store.tenants())
+    found = await live_tenants(dsn)
     if len(found) == 1:
         return found[0]
+    if not found:
+        raise NothingLive("no release is live yet", next="Run `cxplane release DIR`, or give `--control DIR`.")
     raise StoreError(
-        "no release is live yet" if not found else f"the store serves {len(found)} tenants: {', '.join(sorted(found))}",
-        next="Run `cxplane release DIR`, or give `--control DIR`."
-        if not found
-        else "Say which one with --tenant or CXPLANE_TENANT.",
+        f"the store serves {len(found)} tenants: {', '.join(sorted(found))}",
+        next="Say which one with --tenant or CXPLANE_TENANT.",
     )
 
 
@@ -250,18 +263,17 @@ async def open_replays(settings: Settings, control: Path) -> AsyncIterator[tuple
     other: Live = compile_release(made.hash, made.repo.files)
     try:
         async with open_store(settings) as store:
-            tenant = await tenant_of(settings, store)
-            releases = Releases(store, tenant, compile_release, systems)
+            releases = Releases(store, store.tenant, compile_release, systems)
             await releases.follow()
-            yield Replays(tenant, store, releases), other
+            yield Replays(store.tenant, store, releases), other
     finally:
         await systems.aclose()
 
 
-async def _work(dsn: str, lease: timedelta) -> PgQueuerWork:
+async def _work(dsn: str, access: Access, lease: timedelta) -> PgQueuerWork:
     from cxplane.adapters.postgres.work import PgQueuerWork
 
-    return PgQueuerWork(dsn, lease=lease)
+    return PgQueuerWork(dsn, access, lease=lease)
 
 
 @asynccontextmanager
@@ -270,7 +282,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
     from cxplane.adapters.postgres.store import open_store as open_postgres
 
     async with open_dsn(settings, serve=True) as dsn:
-        store = await open_postgres(dsn)
+        store = await open_postgres(dsn, tenant=await tenant_of(settings, dsn))
         try:
             async with store_clock(settings, store) as time, _plane(settings, dsn, store, time) as plane:
                 yield plane
@@ -279,16 +291,16 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
 
 
 @asynccontextmanager
-async def _plane(settings: Settings, dsn: str, store: Store, store_time: Clock) -> AsyncIterator[Plane]:
+async def _plane(settings: Settings, dsn: str, store: PostgresStore, store_time: Clock) -> AsyncIterator[Plane]:
     from cxplane.loop import Plane
 
     told = telemetry()
     systems = connectors(None, settings, told)
-    work = await _work(dsn, settings.lease)
+    work = await _work(dsn, store.access, settings.lease)
     who = identity(settings, store, store_time)
     try:
         plane = Plane(
-            tenant=await tenant_of(settings, store),
+            tenant=store.tenant,
             store=store,
             systems=systems,
             open_release=open_release(systems),

@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cxplane.adapters.postgres.access import Access, Guard
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.adapters.postgres.work import PgQueuerWork
 from cxplane.domain.record import Appended, Fenced, NewEntry, NewRun, TakenRun, Write
@@ -93,10 +94,12 @@ class Mailroom:
 
 
 async def main(dsn: str, lease_s: float, pause_s: float) -> None:
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     room = Mailroom(store, pause_s=pause_s, steps=True)
     print("ready", flush=True)
-    await PgQueuerWork(dsn, lease=timedelta(seconds=lease_s)).run({"leg": room}, concurrency=64)
+    await PgQueuerWork(dsn, Access("northwind", Guard.ROLE), lease=timedelta(seconds=lease_s)).run(
+        {"leg": room}, concurrency=64
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cxplane.adapters.postgres.access import live_tenants
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.budget import Reservation
 from cxplane.domain.customer import Assurance, Identity
@@ -169,13 +170,13 @@ async def test_a_request_that_moved_is_not_moved_again(store: PostgresStore) -> 
     assert await store.append(told("r1", "failed")) == Moved("r1", "done")
 
 
-async def test_a_key_belongs_to_one_request(store: PostgresStore) -> None:
+async def test_a_key_belongs_to_one_request(store: PostgresStore, elsewhere: PostgresStore) -> None:
     await store.append(allowed("r1", "k"))
     assert await store.append(allowed("r2", "k")) == KeyTaken("r1", "h-r1")
     assert await store.claimed(T, ACTION, "k") == KeyTaken("r1", "h-r1")
     assert await store.claimed(T, ACTION, "other") is None
     assert await store.request(T, "r2") is None
-    assert isinstance(await store.append(allowed("r3", "k", tenant="other")), Appended)
+    assert isinstance(await elsewhere.append(allowed("r3", "k", tenant="other")), Appended)
 
 
 async def test_two_of_one_batch_compete_for_a_key(store: PostgresStore) -> None:
@@ -431,11 +432,11 @@ async def test_requests_are_listed_newest_first_page_by_page(store: PostgresStor
         await store.requests(T, cursor="nonsense")
 
 
-async def test_entries_can_be_followed_by_kind_and_stream(store: PostgresStore) -> None:
+async def test_entries_can_be_followed_by_kind_and_stream(store: PostgresStore, elsewhere: PostgresStore) -> None:
     for n in range(4):
         await store.append(allowed(f"r{n}"))
     await store.append(Write(T, (NewEntry("note", "r1", NOW, "x", {}),)))
-    await store.append(Write("other", (NewEntry("note", "r1", NOW, "x", {}),)))
+    await elsewhere.append(Write("other", (NewEntry("note", "r1", NOW, "x", {}),)))
     assert [e.stream for e in await store.entries(T, kind="decision")] == ["r0", "r1", "r2", "r3"]
     assert [e.stream for e in await store.entries(T, kind="note")] == ["r1"]
     assert [e.kind for e in await store.entries(T, stream="r1")] == ["request", "decision", "intent", "note"]
@@ -452,19 +453,12 @@ async def test_entries_can_be_followed_by_kind_and_stream(store: PostgresStore) 
 
 async def test_an_intent_is_taken_by_one_worker_until_its_lease_ends(store: PostgresStore) -> None:
     await store.append(allowed("r1", "k"))
-    assert await store.take_due_intents(NOW, lease_until=NOW) == []
+    assert await store.take_due_intents(T, NOW, lease_until=NOW) == []
     later, lease = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
-    taken = await asyncio.gather(*(store.take_due_intents(later, lease_until=lease) for _ in range(5)))
-    ((tenant, intent),) = [pair for one in taken for pair in one]
-    assert (tenant, intent.request, intent.action, intent.key, intent.due, intent.tries) == (
-        T,
-        "r1",
-        ACTION,
-        "k",
-        lease,
-        0,
-    )
-    assert len(await store.take_due_intents(lease, lease_until=lease)) == 1
+    taken = await asyncio.gather(*(store.take_due_intents(T, later, lease_until=lease) for _ in range(5)))
+    (intent,) = [intent for one in taken for intent in one]
+    assert (intent.request, intent.action, intent.key, intent.due, intent.tries) == ("r1", ACTION, "k", lease, 0)
+    assert len(await store.take_due_intents(T, lease, lease_until=lease)) == 1
 
 
 async def test_an_unknown_outcome_leaves_the_intent_open_and_others_close_it(store: PostgresStore) -> None:
@@ -474,7 +468,7 @@ async def test_an_unknown_outcome_leaves_the_intent_open_and_others_close_it(sto
     await store.append(told("r1", "unknown", due=due))
     await store.append(told("r2", "done"))
     await store.append(told("r3", "stuck"))
-    ((_, intent),) = await store.take_due_intents(due, lease_until=due)
+    (intent,) = await store.take_due_intents(T, due, lease_until=due)
     assert (intent.request, intent.tries) == ("r1", 1)
     assert (await store.stats())["open_intents"] == 1
     assert [r.id for r in (await store.requests(T, status="stuck"))[0]] == ["r3"]
@@ -491,15 +485,15 @@ async def test_approvals_are_listed_and_come_due(store: PostgresStore) -> None:
     assert (row.status, row.opened_at, row.default) == ("open", NOW, "refuse")
     assert row.expires_at == NOW + timedelta(hours=4)
     assert await store.approval("other", "a1") is None
-    assert [(t, a.id) for t, a in await store.due_approvals(soon)] == [(T, "a2")]
-    assert await store.due_approvals(NOW) == []
+    assert [a.id for a in await store.due_approvals(T, soon)] == ["a2"]
+    assert await store.due_approvals(T, NOW) == []
     first, cursor = await store.approvals(T, status="open", limit=1)
     second, end = await store.approvals(T, status="open", limit=1, cursor=cursor)
     assert ({first[0].id, second[0].id}, end) == ({"a1", "a2"}, None)
     await store.append(
         Write(T, (approval_decided("a2", "r2", status="expired", by="cxplane", at=soon),), expect=("r2", "held"))
     )
-    assert await store.due_approvals(soon) == []
+    assert await store.due_approvals(T, soon) == []
     assert [a.id for a in (await store.approvals(T, status="open"))[0]] == ["a1"]
     assert [a.id for a in (await store.approvals(T, status="expired"))[0]] == ["a2"]
 
@@ -601,8 +595,8 @@ async def test_the_situation_is_read_at_once(store: PostgresStore) -> None:
 # releases, keys, conformance -------------------------------------------------------------------------
 
 
-async def test_one_release_is_live_and_old_ones_keep_their_files(store: PostgresStore) -> None:
-    assert (await store.live_release(T), list(await store.tenants())) == (None, [])
+async def test_one_release_is_live_and_old_ones_keep_their_files(store: PostgresStore, dsn: str) -> None:
+    assert (await store.live_release(T), await live_tenants(dsn)) == (None, [])
     for n, hash in enumerate(("aa", "bb")):
         at = NOW + timedelta(seconds=n)
         await store.save_release(T, hash, {"plane.yaml": hash})
@@ -620,33 +614,29 @@ async def test_one_release_is_live_and_old_ones_keep_their_files(store: Postgres
     assert await store.release_files(T, "cc") is None
     await store.append(about(release_live("aa", previous="bb", at=NOW + timedelta(minutes=1), actor="person:maria")))
     assert await store.live_release(T) == "aa"
-    assert list(await store.tenants()) == [T]
+    assert await live_tenants(dsn) == [T]
 
 
-async def test_api_keys_are_found_by_hash_in_any_tenant(store: PostgresStore) -> None:
+async def test_an_api_key_is_found_by_hash_in_its_own_tenant(store: PostgresStore, elsewhere: PostgresStore) -> None:
     await store.append(
         about(key_created("k1", caller="agent:fin", hash="h1", expires_at=None, at=NOW, actor="person:maria"))
     )
-    await store.append(
+    await elsewhere.append(
         about(
             key_created("k2", caller="agent:fin", hash="h2", expires_at=NOW, at=NOW, actor="person:maria"),
             tenant="other",
         )
     )
     await store.append(about(key_revoked("k1", at=NOW, actor="person:maria")))
-    found = await store.key_by_hash("h1")
+    found = await store.key_by_hash(T, "h1")
     assert found is not None
-    assert (found[0], found[1].id, found[1].caller, found[1].created_by, found[1].revoked_at) == (
-        T,
-        "k1",
-        "agent:fin",
-        "person:maria",
-        NOW,
-    )
-    other = await store.key_by_hash("h2")
+    assert (found.id, found.caller, found.created_by, found.revoked_at) == ("k1", "agent:fin", "person:maria", NOW)
+    other = await elsewhere.key_by_hash("other", "h2")
     assert other is not None
-    assert (other[0], other[1].expires_at, other[1].revoked_at) == ("other", NOW, None)
-    assert await store.key_by_hash("h3") is None
+    assert (other.expires_at, other.revoked_at) == (NOW, None)
+    for tenant in (T, "other"):
+        assert await store.key_by_hash(tenant, "h2") is None
+    assert await store.key_by_hash(T, "h3") is None
     assert [k.id for k in await store.keys(T)] == ["k1"]
 
 
@@ -659,7 +649,7 @@ async def test_conformance_evidence_is_kept_by_contract(store: PostgresStore) ->
 
 
 async def test_what_waits_is_written_before_the_store_closes(dsn: str) -> None:
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     asks = [asyncio.create_task(store.append(allowed(f"r{n}"))) for n in range(500)]
     await asyncio.sleep(0)
     await store.aclose()

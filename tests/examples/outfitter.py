@@ -120,7 +120,7 @@ class Shop:
 
     async def release(self, control: Path) -> None:
         made = build(control)
-        async with open_store(self.settings) as store:
+        async with open_store(self.settings, tenant=made.repo.plane.tenant) as store:
             gates = await run_gates(made, policy_engine(), expressions(), store=store)
             now = datetime.now(UTC)
             await make_release(store, made, gates, by="person:ines", at=now)

@@ -114,7 +114,7 @@ class Insurer:
 
     async def begin(self) -> None:
         made = build(self.control)
-        async with open_store(self.settings) as store:
+        async with open_store(self.settings, tenant=made.repo.plane.tenant) as store:
             gates = await run_gates(made, policy_engine(), expressions(), store=store)
             now = datetime.now(UTC)
             await make_release(store, made, gates, by="person:nora", at=now)

@@ -184,7 +184,7 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 async def release(settings: Settings, files: Mapping[str, str]) -> str:
     """Make a release of these files and let it decide."""
     made = build(files)
-    async with open_store(settings) as store:
+    async with open_store(settings, tenant=made.repo.plane.tenant) as store:
         gates = await run_gates(made, policy_engine(), expressions(), store=store)
         now = datetime.now(UTC)
         await make_release(store, made, gates, by="person:maria", at=now)

@@ -16,7 +16,7 @@ conversation.opened     conversation  customer channel
 fact.recorded           conversation  name                               private: value
 release.made            release hash  hash note gates requested
 release.live            release hash  hash previous
-key.created             key id        id caller hash expires_at
+key.created             key id        id caller hash expires_at scope actions replaces replaced_ends
 key.revoked             key id        id
 run.started             run id        run journey key customer conversation parent started_by       private: input
 run.advanced            run id        run status event went at waits error next_due; only where they changed: timers listens;

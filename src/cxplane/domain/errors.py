@@ -7,6 +7,7 @@
     ├── ExpressionError      a CEL expression could not be compiled or computed
     ├── SecretMissing        the vault has no secret of that name
     ├── StoreError           the store cannot be used (busy, wrong version, unreachable)
+    │   ├── NothingLive      no release is live, so that no tenant can be meant without its name
     │   └── StoreUnavailable the store does not answer now; asking again is safe
     ├── CallerUnknown        nobody we know is asking (no, wrong, expired or forged credentials)
     ├── Forbidden            the caller is known, and may not do this
@@ -132,6 +133,10 @@ class StoreError(CxplaneError):
     def __init__(self, why: str, *, next: str = "Run `cxplane serve` with a store that answers.") -> None:
         self.next = next
         super().__init__(why)
+
+
+class NothingLive(StoreError):
+    """No tenant has a live release, so that none can be meant without its name."""
 
 
 class StoreUnavailable(StoreError):

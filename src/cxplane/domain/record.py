@@ -220,6 +220,9 @@ class KeyRow:
     created_by: str
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    scope: frozenset[str] | None = None  # of `domain.keys.SCOPES`; None = all that its caller may
+    actions: frozenset[str] | None = None  # that it may ask for; None = all that its caller may
+    replaces: str | None = None  # the key that it took the place of
 
 
 @dataclass(frozen=True, slots=True)

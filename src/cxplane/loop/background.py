@@ -97,12 +97,11 @@ class Background:
     async def _sweep(self) -> None:
         clock, store = self._gate.clock, self._gate.store
         now = clock.now()
-        for tenant, intent in await store.take_due_intents(now, lease_until=now + LEASE):
-            if tenant == self._gate.tenant:
-                await self._work.enqueue(intent.request, RESOLVE, {"request": intent.request, "tries": intent.tries})
-        for tenant, approval in await store.due_approvals(clock.business_now()):
-            if tenant == self._gate.tenant:
-                await self._work.enqueue(approval.id, EXPIRE, {"approval": approval.id})
+        tenant = self._gate.tenant
+        for intent in await store.take_due_intents(tenant, now, lease_until=now + LEASE):
+            await self._work.enqueue(intent.request, RESOLVE, {"request": intent.request, "tries": intent.tries})
+        for approval in await store.due_approvals(tenant, clock.business_now()):
+            await self._work.enqueue(approval.id, EXPIRE, {"approval": approval.id})
         await self._legs.revive()
 
     async def _expire(self, job: Job) -> None:

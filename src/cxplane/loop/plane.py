@@ -16,7 +16,7 @@ from cxplane.domain.release import Release, ReleaseInfo
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject, derived_id
 from cxplane.domain.views import ActionView, Ask, Check, RequestView, RunView
-from cxplane.loop.access import must, sees_record
+from cxplane.loop.access import must, sees_record, within
 from cxplane.loop.approvals import Approvals
 from cxplane.loop.background import CONCURRENCY, Background
 from cxplane.loop.customers import Customers
@@ -112,6 +112,7 @@ class Plane:
     # requests --------------------------------------------------------------------------------------
 
     async def ask(self, caller: Caller, ask: Ask) -> RequestView:
+        within(caller, ask.action)
         return await self.gate.ask(caller, ask)
 
     async def request(self, caller: Caller, id: str) -> RequestView:
@@ -179,6 +180,7 @@ class Plane:
         live = self.live.need()
         fresh = derived_id("req", self.tenant, "undo", id, caller.name)
         request = taking_back(live, entries, caller, id=fresh, at=self.clock.now(), reason=reason)
+        within(caller, request.action)
         if await self.store.request(self.tenant, request.id):
             return await self.gate.stands(request.id, repeated=True)
         return await self.gate.settle(live, await self.gate.judged(live, request))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from cxplane.domain.customer import Customer, Situation
@@ -101,7 +101,13 @@ class RunStore(Protocol):
 
 
 class Store(Protocol):
-    """Everything is per tenant. Raises StoreUnavailable when Postgres does not answer."""
+    """Opened for one tenant: what is asked about another is not there, what is written for another is a StoreError.
+
+    Raises StoreUnavailable when Postgres does not answer.
+    """
+
+    @property
+    def tenant(self) -> str: ...
 
     @property
     def runs(self) -> RunStore: ...
@@ -152,9 +158,9 @@ class Store(Protocol):
 
     # work that waits
     async def take_due_intents(
-        self, now: datetime, *, lease_until: datetime, limit: int = 50
-    ) -> Sequence[tuple[str, OpenIntent]]:
-        """(tenant, intent) pairs that are due; their `due` moves to `lease_until`, so that one worker has them."""
+        self, tenant: str, now: datetime, *, lease_until: datetime, limit: int = 50
+    ) -> Sequence[OpenIntent]:
+        """Intents that are due; their `due` moves to `lease_until`, so that one worker has them."""
         ...
 
     async def approval(self, tenant: str, id: str) -> ApprovalRow | None: ...
@@ -163,8 +169,8 @@ class Store(Protocol):
         self, tenant: str, *, status: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> tuple[Sequence[ApprovalRow], str | None]: ...
 
-    async def due_approvals(self, now: datetime, *, limit: int = 50) -> Sequence[tuple[str, ApprovalRow]]:
-        """(tenant, approval) pairs that are open past their expiry."""
+    async def due_approvals(self, tenant: str, now: datetime, *, limit: int = 50) -> Sequence[ApprovalRow]:
+        """Those that are open past their expiry."""
         ...
 
     # customers
@@ -196,15 +202,19 @@ class Store(Protocol):
 
     async def live_release(self, tenant: str) -> str | None: ...
 
-    async def tenants(self) -> Sequence[str]:
-        """Tenants that have a live release."""
-        ...
-
-    async def key_by_hash(self, hash: str) -> tuple[str, KeyRow] | None:
-        """(tenant, key) of an API key in any tenant; None if unknown. Revoked and expired ones are returned too."""
+    async def key_by_hash(self, tenant: str, hash: str) -> KeyRow | None:
+        """An API key of this tenant; None if unknown, as one of another tenant is. Revoked and expired ones are returned too."""
         ...
 
     async def keys(self, tenant: str) -> Sequence[KeyRow]: ...
+
+    async def key_used(self, tenant: str, id: str, day: date) -> None:
+        """Note that a key was used that day."""
+        ...
+
+    async def key_uses(self, tenant: str) -> Mapping[str, date]:
+        """The day each key was last used, by id; those never used are missing."""
+        ...
 
     # conformance evidence
     async def save_conformance(

@@ -52,7 +52,7 @@ async def whole(store: PostgresStore, confirmed: set[str]) -> int:
 async def test_postgres_killed_under_load_comes_back_whole(folder: Path) -> None:
     embedded = EmbeddedPostgres(folder, serve=True)
     async with embedded as dsn:
-        store = await open_store(dsn)
+        store = await open_store(dsn, tenant="northwind")
         confirmed: set[str] = set()
         unsure: set[str] = set()
         advice: set[str] = set()
@@ -93,7 +93,7 @@ async def test_postgres_killed_under_load_comes_back_whole(folder: Path) -> None
 
 
 async def test_connections_that_are_cut_cost_one_answer_and_no_more(dsn: str) -> None:
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     await store.append(allowed("r1"))
     await asyncio.gather(*(store.request(T, "r1") for _ in range(8)))
     link = await asyncpg.connect(dsn)
@@ -114,7 +114,7 @@ WRITER = """
     from tests.contracts.test_store import allowed, takes
 
     async def main():
-        store = await open_store(sys.argv[1])
+        store = await open_store(sys.argv[1], tenant="northwind")
         async def load(worker):
             for n in range(100_000):
                 id = f"r{worker}-{n}"
@@ -143,7 +143,7 @@ async def test_a_killed_plane_leaves_nothing_half_recorded(dsn: str) -> None:
         rest, _ = await asyncio.to_thread(plane.communicate)
         lines = (first + rest).split("\n")
         confirmed |= set(lines[:-1])  # the last one may be cut
-        store = await open_store(dsn)
+        store = await open_store(dsn, tenant="northwind")
         end = time.monotonic() + 5
         while True:
             try:
@@ -159,7 +159,7 @@ async def test_a_killed_plane_leaves_nothing_half_recorded(dsn: str) -> None:
 async def test_a_store_that_is_gone_says_so_to_everybody(folder: Path) -> None:
     embedded = EmbeddedPostgres(folder)
     dsn = await asyncio.to_thread(embedded.start)
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     await store.append(allowed("r1"))
     await asyncio.to_thread(embedded.stop)
     for question in (store.ping(), store.request(T, "r1"), store.append(allowed("r2")), store.stats()):

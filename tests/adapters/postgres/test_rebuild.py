@@ -114,11 +114,13 @@ def some_other(chance: random.Random, at: datetime) -> NewEntry:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_the_projections_folded_again_are_the_same(store: PostgresStore, dsn: str, seed: int) -> None:
+async def test_the_projections_folded_again_are_the_same(
+    store: PostgresStore, elsewhere: PostgresStore, dsn: str, seed: int
+) -> None:
     chance = random.Random(seed)
     requests: list[str] = []
     kinds: set[str] = set()
-    await store.append(allowed("elsewhere", "k1", takes(3), tenant="other"))
+    await elsewhere.append(allowed("elsewhere", "k1", takes(3), tenant="other"))
     for n in range(100):
         writes = [
             some_write(chance, n * 10 + i, requests, NOW + timedelta(seconds=n)) for i in range(chance.randrange(1, 9))

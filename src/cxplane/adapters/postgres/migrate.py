@@ -13,7 +13,7 @@ from cxplane.domain.errors import StoreError
 
 log = logging.getLogger("cxplane.store")
 
-HEAD = "0002"
+HEAD = "0005"
 MIN_POSTGRES = 15
 _LOCK = 1668313455  # one migration at a time, whoever starts it
 
@@ -63,6 +63,7 @@ async def _upgrade(link: Any) -> None:
             if version != HEAD:
                 log.info("moving the schema of the store from %s to %s", version or "nothing", HEAD)
                 await link.execute(script(version, HEAD), timeout=None)
+                await link.execute("select cxplane.guard()")  # also tables that this step made
     except asyncpg.InsufficientPrivilegeError:
         raise StoreError(
             "the database user may not create the schema cxplane",

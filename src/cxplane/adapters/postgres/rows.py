@@ -34,7 +34,7 @@ TASK = (
     " answered_by, answered_at, answer"
 )
 CUSTOMER = "id, attributes, identities, assurances, consents"
-KEY = "id, caller, created_at, created_by, expires_at, revoked_at"
+KEY = "id, caller, created_at, created_by, expires_at, revoked_at, scope, actions, replaces"
 
 
 def request_row(row: Any) -> RequestRow:
@@ -56,7 +56,9 @@ def intent(row: Any) -> OpenIntent:
 
 
 def key_row(row: Any) -> KeyRow:
-    return KeyRow(*row)
+    values = list(row)
+    values[6:8] = (None if one is None else frozenset(one) for one in values[6:8])
+    return KeyRow(*values)
 
 
 def run_row(row: Any) -> RunRow:

@@ -6,25 +6,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import asyncpg
 
 from cxplane.adapters.postgres import rows
+from cxplane.adapters.postgres.access import Access, open_access
 from cxplane.adapters.postgres.connect import (
     COMMAND_S,
     CONNECT_S,
     PATIENCE_S,
     as_it_was,
     asking,
-    connect,
     connecting,
     prepare,
     session,
 )
 from cxplane.adapters.postgres.figures import figures
-from cxplane.adapters.postgres.migrate import ensure_schema
 from cxplane.adapters.postgres.runs import Runs
 from cxplane.adapters.postgres.together import Together
 from cxplane.adapters.postgres.writer import WAITING, Writer
@@ -47,17 +46,12 @@ from cxplane.ports.store import Figures, RunStore
 READERS = 8
 
 
-async def open_store(dsn: str, *, readers: int = READERS) -> PostgresStore:
-    """The store at this address, its schema brought forward.
+async def open_store(dsn: str, *, tenant: str, readers: int = READERS) -> PostgresStore:
+    """The store at this address for one tenant, its schema brought forward. Of other tenants it sees and writes nothing.
 
     Raises StoreError (wrong version, newer schema, no access) or StoreUnavailable (nobody answers).
     """
-    link = await connect(dsn)
-    try:
-        with asking():
-            await ensure_schema(link)
-    finally:
-        link.terminate()
+    access = await open_access(dsn, tenant)
     with connecting():
         pool = await asyncpg.create_pool(
             dsn,
@@ -67,9 +61,9 @@ async def open_store(dsn: str, *, readers: int = READERS) -> PostgresStore:
             command_timeout=COMMAND_S,
             init=prepare,
             reset=as_it_was,
-            server_settings=session("cxplane reader"),
+            server_settings=session("cxplane reader", access),
         )
-    return PostgresStore(dsn, pool)
+    return PostgresStore(dsn, pool, access)
 
 
 _SPENT = """
@@ -88,9 +82,9 @@ group by 1, 2, 3
 class PostgresStore:
     """Made by `open_store`. Readers have connections of their own, so that no question waits for a commit."""
 
-    def __init__(self, dsn: str, pool: Any) -> None:
-        self._dsn, self._pool = dsn, pool
-        self._writer = Writer(dsn)
+    def __init__(self, dsn: str, pool: Any, access: Access) -> None:
+        self._dsn, self._pool, self.access = dsn, pool, access
+        self._writer = Writer(dsn, access)
         self.runs: RunStore = Runs(self)
         self._situations = Together(self._ask_situations, links=2)
         self._claims = Together(self._ask_claims, links=2)
@@ -98,6 +92,10 @@ class PostgresStore:
     @property
     def append_s(self) -> float:
         return self._writer.append_s
+
+    @property
+    def tenant(self) -> str:
+        return self.access.tenant
 
     async def append(self, write: Write) -> AppendResult:
         return await self._writer.append(write)
@@ -188,19 +186,21 @@ class PostgresStore:
     # work that waits ----------------------------------------------------------------------------------
 
     async def take_due_intents(
-        self, now: datetime, *, lease_until: datetime, limit: int = 50
-    ) -> Sequence[tuple[str, OpenIntent]]:
+        self, tenant: str, now: datetime, *, lease_until: datetime, limit: int = 50
+    ) -> Sequence[OpenIntent]:
         found = await self._rows(
-            "with due as (select tenant, request from cxplane.intent where due <= $1 order by due limit $3"
+            "with due as (select tenant, request from cxplane.intent where tenant = $4 and due <= $1"
+            " order by due limit $3"
             " for update skip locked)"
             " update cxplane.intent i set due = $2 from due where i.tenant = due.tenant and i.request = due.request"
-            " returning i.tenant, i.request, i.action, i.key, i.due, i.tries",
+            " returning i.request, i.action, i.key, i.due, i.tries",
             now,
             lease_until,
             limit,
+            tenant,
             patience_s=0.0,  # an answer that was lost has moved the lease already
         )
-        return [(r["tenant"], rows.intent(r)) for r in found]
+        return [rows.intent(r) for r in found]
 
     async def approval(self, tenant: str, id: str) -> ApprovalRow | None:
         row = await self._row(f"select {rows.APPROVAL} from cxplane.approval where tenant = $1 and id = $2", tenant, id)
@@ -219,14 +219,15 @@ class PostgresStore:
             "cxplane.approval", rows.APPROVAL, "opened_at", where, values, cursor, limit, rows.approval_row
         )
 
-    async def due_approvals(self, now: datetime, *, limit: int = 50) -> Sequence[tuple[str, ApprovalRow]]:
+    async def due_approvals(self, tenant: str, now: datetime, *, limit: int = 50) -> Sequence[ApprovalRow]:
         found = await self._rows(
-            f"select tenant, {rows.APPROVAL} from cxplane.approval where status = 'open' and expires_at <= $1"
-            " order by expires_at limit $2",
+            f"select {rows.APPROVAL} from cxplane.approval where tenant = $1 and status = 'open' and expires_at <= $2"
+            " order by expires_at limit $3",
+            tenant,
             now,
             limit,
         )
-        return [(r["tenant"], rows.approval_row(tuple(r)[1:])) for r in found]
+        return [rows.approval_row(r) for r in found]
 
     # customers ----------------------------------------------------------------------------------------
 
@@ -291,18 +292,28 @@ class PostgresStore:
         row = await self._row("select hash from cxplane.release where tenant = $1 and live", tenant)
         return str(row["hash"]) if row else None
 
-    async def tenants(self) -> Sequence[str]:
-        return [r["tenant"] for r in await self._rows("select tenant from cxplane.release where live order by tenant")]
-
-    async def key_by_hash(self, hash: str) -> tuple[str, KeyRow] | None:
-        row = await self._row(f"select tenant, {rows.KEY} from cxplane.api_key where hash = $1", hash)
-        return (row["tenant"], rows.key_row(tuple(row)[1:])) if row else None
+    async def key_by_hash(self, tenant: str, hash: str) -> KeyRow | None:
+        row = await self._row(f"select {rows.KEY} from cxplane.api_key where hash = $2 and tenant = $1", tenant, hash)
+        return rows.key_row(row) if row else None
 
     async def keys(self, tenant: str) -> Sequence[KeyRow]:
         found = await self._rows(
             f"select {rows.KEY} from cxplane.api_key where tenant = $1 order by created_at, id", tenant
         )
         return [rows.key_row(r) for r in found]
+
+    async def key_used(self, tenant: str, id: str, day: date) -> None:
+        await self._rows(
+            "insert into cxplane.key_use as u (tenant, id, day) values ($1, $2, $3)"
+            " on conflict (tenant, id) do update set day = excluded.day where u.day < excluded.day",
+            tenant,
+            id,
+            day,
+        )
+
+    async def key_uses(self, tenant: str) -> Mapping[str, date]:
+        found = await self._rows("select id, day from cxplane.key_use where tenant = $1", tenant)
+        return {r["id"]: r["day"] for r in found}
 
     # conformance evidence -----------------------------------------------------------------------------
 

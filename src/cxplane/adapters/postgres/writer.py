@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from cxplane.adapters.postgres.connect import GONE, MALFORMED, PATIENCE_S, asking, connect, malformed
+from cxplane.adapters.postgres.connect import GONE, MALFORMED, PATIENCE_S, Held, asking, connect, malformed
 from cxplane.domain.errors import Malformed, Overloaded, StoreError, StoreUnavailable, where_it_broke
 from cxplane.domain.record import (
     Appended,
@@ -76,8 +76,8 @@ class Waiting:
 class Writer:
     """One task and one connection. Each caller gets the result of its own write."""
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+    def __init__(self, dsn: str, access: Held) -> None:
+        self._dsn, self._access = dsn, access
         self._link: Any = None
         self._months: set[date] = set()  # that have a partition
         self._releases: set[str] = set()  # that have a number
@@ -243,7 +243,7 @@ class Writer:
         until = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             try:
-                self._link = await connect(self._dsn, "cxplane writer")
+                self._link = await connect(self._dsn, "cxplane writer", self._access)
                 return self._link
             except StoreUnavailable:
                 if asyncio.get_running_loop().time() > until:

@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {  # name -> section, where it is, w
     ),
     "serve": ("The plane", "cxplane.edges.http.serve:serve", "Run the plane."),
     "work": ("The plane", "cxplane.edges.cli.work:work", "Run a worker: background work, without HTTP."),
-    "keys": ("The plane", "cxplane.edges.cli.keys:keys", "Create, list and revoke API keys."),
+    "keys": ("The plane", "cxplane.edges.cli.keys:keys", "Create, list, rotate and revoke API keys."),
     "doctor": ("The plane", "cxplane.edges.cli.doctor:doctor", "Find out what is wrong."),
     "actions": ("Asking the plane", "cxplane.edges.cli.ask:actions", "The catalog: every action and who governs it."),
     "act": ("Asking the plane", "cxplane.edges.cli.ask:act", "Ask for an action."),

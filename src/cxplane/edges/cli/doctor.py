@@ -139,19 +139,19 @@ def _open(path: Path) -> bool:
 async def _store(settings: Settings, systems: bool) -> list[Check]:
     from dataclasses import replace
 
-    from cxplane.wiring import examine_store, open_dsn, open_store
+    from cxplane.wiring import examine_store, live_tenants, open_dsn, open_store
 
     async with open_dsn(settings) as dsn:
         found, known = await examine_store(dsn)
         if not known:
             return found
-        async with open_store(replace(settings, dsn=dsn)) as store:
-            tenants = [settings.tenant] if settings.tenant else list(await store.tenants())
-            for tenant in tenants:
+        tenants = [settings.tenant] if settings.tenant else await live_tenants(dsn)
+        for tenant in tenants:
+            async with open_store(replace(settings, dsn=dsn, tenant=tenant)) as store:
                 found += await _release(settings, store, tenant, systems)
-            if not tenants:
-                found.append(Check("release", "fail", "none is live", "Run `cxplane release DIR`."))
-            found += _waiting(await store.figures())
+                found += _waiting(await store.figures())
+        if not tenants:
+            found.append(Check("release", "fail", "none is live", "Run `cxplane release DIR`."))
     return found
 
 

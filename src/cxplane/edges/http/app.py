@@ -12,7 +12,7 @@ from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from cxplane.domain.errors import CallerUnknown, CxplaneError, Malformed, Overloaded
+from cxplane.domain.errors import CallerUnknown, CxplaneError, Forbidden, Malformed, Overloaded
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.edges.http.admission import Refused
 from cxplane.edges.http.front import KEY, App, Front, Visit, log_failure
@@ -137,7 +137,7 @@ class Edge:
         choices: Mapping[str, frozenset[str]],
     ) -> Call:
         """The request, checked from the outside in: who asks, then address, query, headers and body."""
-        caller = NOBODY if route.open else await self._caller(request, visit)
+        caller = NOBODY if route.open else _in_scope(await self._caller(request, visit), route)
         path = _path(request.path_params)
         query = _query(request, known, choices) if request.scope["query_string"] else {}
         key = _key(request) if route.keyed else None
@@ -181,6 +181,17 @@ class Edge:
             self.waiting.give_back()
             place.take_again()
         return False
+
+
+def _in_scope(caller: Caller, route: Route) -> Caller:
+    """Forbidden where the key is limited to other things."""
+    scope = caller.limits.scope
+    if scope is not None and route.needs not in scope:
+        raise Forbidden(
+            f"this API key is not for {route.needs or route.name!r}",
+            next=f"It is for {', '.join(sorted(scope))}; use another key of {caller.name}.",
+        )
+    return caller
 
 
 def _visit(request: AnyRequest) -> Visit:

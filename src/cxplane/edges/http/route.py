@@ -98,6 +98,11 @@ class Route:
     keyed: bool = False  # takes an Idempotency-Key
     open: bool = False
     urgent: bool = False  # gets through when the plane has too much to do
+    scope: str = ""  # what a limited key must be for (domain.keys.SCOPES); "" = `read` where the method is GET
+
+    @property
+    def needs(self) -> str:
+        return self.scope or ("read" if self.method == "GET" else "")
 
 
 CURSOR = Query("cursor", "Where the page starts: `next` of the page before.")

@@ -189,10 +189,15 @@ async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> 
 async def _first_release(plane: Plane, control: Path) -> None:
     """Release the control repo, gates and all. ControlError with everything that stands against it."""
     from cxplane.control.release import build, go_live, make_release, run_gates
-    from cxplane.domain.errors import ControlError
+    from cxplane.domain.errors import ControlError, StoreError
     from cxplane.wiring import expressions, policy_engine
 
     release = build(control)
+    if (theirs := release.repo.plane.tenant) != plane.tenant:
+        raise StoreError(
+            f"the control repo is of the tenant {theirs}, and this plane serves {plane.tenant}",
+            next="Leave out --tenant and CXPLANE_TENANT, or name the control repo of this tenant.",
+        )
     gates = await run_gates(release, policy_engine(), expressions(), store=plane.store)
     if not gates.passed:
         raise ControlError(gates.objections())

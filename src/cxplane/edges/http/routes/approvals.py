@@ -78,6 +78,7 @@ ROUTES = (
             "input": {"account_id": "a-1001", "dispute_id": "d-7", "amount": 750},
         },
         urgent=True,
+        scope="decide",
     ),
     Route(
         "POST",
@@ -91,5 +92,6 @@ ROUTES = (
         errors=("conflict", "forbidden", "not-found"),
         example={"comment": "the outage was announced"},
         urgent=True,
+        scope="decide",
     ),
 )

@@ -116,6 +116,7 @@ ROUTES = (
         body=CustomerBody,
         errors=("forbidden",),
         example={"attributes": {"segment": "gold"}, "identities": [{"kind": "account", "value": "a-1001"}]},
+        scope="customers",
     ),
     Route(
         "POST",
@@ -129,6 +130,7 @@ ROUTES = (
         body=AssuranceBody,
         errors=("forbidden", "not-found"),
         example={"level": 2, "method": "otp", "lifetime": "30m"},
+        scope="assurance",
     ),
     Route(
         "POST",
@@ -142,6 +144,7 @@ ROUTES = (
         body=ConsentBody,
         errors=("forbidden", "not-found"),
         example={"purpose": "service", "granted": True, "source": "said in chat"},
+        scope="consents",
     ),
     Route(
         "POST",
@@ -158,6 +161,7 @@ ROUTES = (
         errors=("forbidden", "not-found"),
         example={"customer": "c-1001", "channel": "chat"},
         keyed=True,
+        scope="facts",
     ),
     Route(
         "POST",
@@ -172,5 +176,6 @@ ROUTES = (
         statuses={201: "On record."},
         errors=("forbidden", "not-found"),
         example={"name": "customer_confirmed", "value": True},
+        scope="facts",
     ),
 )

@@ -190,6 +190,7 @@ ROUTES = (
         example=EXAMPLE,
         answer_example=HELD_EXAMPLE,
         keyed=True,
+        scope="ask",
     ),
     Route(
         "GET",
@@ -233,6 +234,7 @@ ROUTES = (
         statuses=ASK_STATUSES,
         errors=("conflict", "forbidden", "not-found", "unavailable"),
         example={"reason": "credited to the wrong dispute"},
+        scope="ask",
     ),
     Route(
         "POST",
@@ -247,5 +249,6 @@ ROUTES = (
         errors=("conflict", "forbidden", "not-found"),
         example={"done": True, "comment": "the credit is on the account, reference 4711"},
         urgent=True,
+        scope="decide",
     ),
 )

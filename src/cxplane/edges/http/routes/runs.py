@@ -169,6 +169,7 @@ def _steering(
         errors=("conflict", "forbidden", "not-found"),
         example=example,
         urgent=True,
+        scope="journeys",
     )
 
 
@@ -191,6 +192,7 @@ ROUTES = (
         errors=("conflict", "forbidden", "not-found"),
         example=EXAMPLE,
         keyed=True,
+        scope="journeys",
     ),
     Route(
         "GET",
@@ -314,5 +316,6 @@ ROUTES = (
         errors=("conflict", "forbidden", "not-found"),
         example={"journey": "complaint", "comment": "the customer wants to complain"},
         urgent=True,
+        scope="journeys",
     ),
 )

@@ -71,5 +71,6 @@ ROUTES = (
             "runs_started": ["run_0f3c5a1d2b7e4a90c1d2e3f405162738"],
             "runs_reached": 0,
         },
+        scope="signals",
     ),
 )

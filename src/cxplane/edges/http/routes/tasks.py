@@ -75,5 +75,6 @@ ROUTES = (
         errors=("conflict", "forbidden", "not-found"),
         example={"answer": {"approved": True}, "comment": "agreed on the phone"},
         urgent=True,
+        scope="decide",
     ),
 )
