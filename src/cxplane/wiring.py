@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,13 +21,17 @@ if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxpl
     from cxplane.connectors.choose import Connectors
     from cxplane.domain.release import ControlRepo
     from cxplane.loop import Live, Plane
+    from cxplane.loop.sealer import Sealer
     from cxplane.ports.clock import Clock
     from cxplane.ports.expressions import Expressions
     from cxplane.ports.identity import Identity
     from cxplane.ports.policy import PolicyEngine
+    from cxplane.ports.seal import Signer, Verify
     from cxplane.ports.store import Store
     from cxplane.ports.systems import Vault
     from cxplane.ports.telemetry import Telemetry
+
+log = logging.getLogger("cxplane.seal")
 
 DATA = Path(".cxplane")
 
@@ -42,6 +47,8 @@ class Settings:
     business_now: datetime | None = None  # CXPLANE_NOW; a fixed business time
     work: bool = True  # whether this process does background work
     lease: timedelta = timedelta(seconds=10)  # CXPLANE_LEASE; how soon the work of a dead worker goes to another
+    seal_sink: str | None = None  # CXPLANE_SEAL_SINK; a folder or an https address; None = `seals` in `data`
+    seal_every: timedelta = timedelta(seconds=5)  # CXPLANE_SEAL_EVERY
     concurrency: int = 256  # pieces of background work at once; most of them wait for a system
     host: str = "127.0.0.1"
     port: int = 8080
@@ -65,11 +72,14 @@ def settings_from_env(environ: Mapping[str, str] | None = None, **overrides: Any
             found["business_now"] = datetime.fromisoformat(env["CXPLANE_NOW"])
         except ValueError:
             raise ValueError("CXPLANE_NOW must be a time like 2026-01-05T10:00:00Z") from None
-    if env.get("CXPLANE_LEASE"):
-        try:
-            found["lease"] = span(env["CXPLANE_LEASE"])
-        except ValueError:
-            raise ValueError("CXPLANE_LEASE must be a span of time like 10s") from None
+    if env.get("CXPLANE_SEAL_SINK"):
+        found["seal_sink"] = env["CXPLANE_SEAL_SINK"]
+    for name, key in (("CXPLANE_LEASE", "lease"), ("CXPLANE_SEAL_EVERY", "seal_every")):
+        if env.get(name):
+            try:
+                found[key] = span(env[name])
+            except ValueError:
+                raise ValueError(f"{name} must be a span of time like 10s") from None
     urls = {}
     for name, url in env.items():
         if (match := re.match(r"^CXPLANE_SYSTEM_([A-Z0-9_]+)_URL$", name)) and url:
@@ -110,6 +120,57 @@ def telemetry() -> Telemetry:
     from cxplane.adapters.telemetry import PrometheusTelemetry
 
     return PrometheusTelemetry()
+
+
+SEAL_KEY = "CXPLANE_SEAL_KEY"
+
+
+def seal_key_file(settings: Settings) -> Path:
+    """Where the embedded store keeps the key that signs its record."""
+    return settings.data / "keys" / "seal.key"
+
+
+def seal_signers(settings: Settings, tenant: str) -> Sequence[Signer]:
+    """Keys that sign the record, newest first: from the vault, else, for the embedded store alone, from its key file,
+    which is made where there is none. Empty for a Postgres of one's own without a key. Raises SealKeyWrong.
+    """
+    from cxplane.adapters.signing import keys_in, new_private_key, put_first, signers_from
+    from cxplane.domain.errors import SecretMissing
+
+    try:
+        return signers_from(vault(settings).secret(SEAL_KEY))
+    except SecretMissing:
+        if settings.dsn:
+            return ()
+    file = seal_key_file(settings)
+    if not keys_in(file):
+        put_first(file, new_private_key(f"cxplane/{tenant}"))
+    return signers_from(keys_in(file) or "")
+
+
+def sealer(settings: Settings, tenant: str, store: Store, told: Telemetry) -> Sealer | None:
+    """Who seals the record of the tenant; None without a key."""
+    from cxplane.adapters.signing import verify
+    from cxplane.adapters.sinks import sink_for
+    from cxplane.domain.errors import SecretMissing
+    from cxplane.loop.sealer import Sealer
+
+    signers = seal_signers(settings, tenant)
+    if not signers:
+        log.warning("the record is NOT sealed: there is no %s (`cxplane audit keys new` makes one)", SEAL_KEY)
+        return None
+    try:
+        token = vault(settings).secret("CXPLANE_SEAL_SINK_TOKEN")
+    except SecretMissing:
+        token = None
+    sink = sink_for(settings.seal_sink or str(settings.data / "seals"), tenant, token)
+    return Sealer(tenant, store, signers, sink, clock(settings), told, verify)
+
+
+def seal_verify() -> Verify:
+    from cxplane.adapters.signing import verify
+
+    return verify
 
 
 def identity(settings: Settings, store: Store) -> Identity:
@@ -229,8 +290,9 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
         work = await _work(dsn, settings.lease)
         who = identity(settings, store)
         try:
+            tenant = await tenant_of(settings, store)
             plane = Plane(
-                tenant=await tenant_of(settings, store),
+                tenant=tenant,
                 store=store,
                 systems=systems,
                 open_release=open_release(systems),
@@ -240,6 +302,8 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
                 work=work,
                 works=settings.work,
                 lease=settings.lease,
+                sealer=sealer(settings, tenant, store, told),
+                seal_every=settings.seal_every,
                 concurrency=settings.concurrency,
             )
             await plane.start()

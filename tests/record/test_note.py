@@ -72,7 +72,16 @@ def test_no_changed_byte_of_a_checkpoint_passes(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a\n", "a\n\n", "\n\n— a b\n", "a\n\n— a AAAA\n", "a\n\n— a+b AAAAAAAA\n", "a\n\n— a AAAAAAAA", "a\x00\n\n— a AAAAAAA=\n"],
+    [
+        "",
+        "a\n",
+        "a\n\n",
+        "\n\n— a b\n",
+        "a\n\n— a AAAA\n",
+        "a\n\n— a+b AAAAAAAA\n",
+        "a\n\n— a AAAAAAAA",
+        "a\x00\n\n— a AAAAAAA=\n",
+    ],
 )
 def test_what_is_no_note_is_not_read(text: str) -> None:
     with pytest.raises(NoteError):

@@ -41,6 +41,11 @@ METRICS: Mapping[str, Metric] = {
     "outcomes": Metric("counter", "What the systems confirmed.", ("action", "status")),
     "legs": Metric("counter", "Legs of runs worked, each from what came to the next wait.", ("journey",)),
     "store": Metric("gauge", "State of the store: entries, open intents, open approvals, connections.", ("what",)),
+    "sealed_entries": Metric("gauge", "Entries under a signed checkpoint."),
+    "sealed_at_seconds": Metric("gauge", "When the last checkpoint was signed, as Unix time."),
+    "seal_trouble": Metric(
+        "gauge", "1 while the record is not what was signed, or the sink of checkpoints fails.", ("what",)
+    ),
     "ready": Metric("gauge", "1 while the store answers and a release is live."),
 }
 

@@ -144,7 +144,9 @@ class NotSealed(CxplaneError):
 
     exit_code = 4
 
-    def __init__(self, what: str, *, next: str = "Wait a few seconds for a plane to seal it, or run `cxplane audit seal`.") -> None:
+    def __init__(
+        self, what: str, *, next: str = "Wait a few seconds for a plane to seal it, or run `cxplane audit seal`."
+    ) -> None:
         self.next = next
         super().__init__(what)
 

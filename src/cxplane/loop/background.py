@@ -19,6 +19,7 @@ from cxplane.loop.approvals import Approvals
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import Gate
 from cxplane.loop.legs import LEG, Legs
+from cxplane.loop.sealer import EVERY, Sealer
 from cxplane.ports.work import Job, Work
 
 log = logging.getLogger("cxplane.background")
@@ -39,10 +40,12 @@ class Background:
         work: Work,
         *,
         works: bool,
+        sealer: Sealer | None = None,
+        seal_every: timedelta = EVERY,
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
-        self._concurrency = concurrency
+        self._concurrency, self._sealer, self._seal_every = concurrency, sealer, seal_every
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -56,6 +59,9 @@ class Background:
                 ("work", lambda: self._work.run(handlers, concurrency=self._concurrency)),
             ):
                 self._tasks.append(asyncio.create_task(self._always(name, step)))
+
+            if self._sealer is not None:
+                self._tasks.append(asyncio.create_task(self._always("seal", self._seal)))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -91,6 +97,13 @@ class Background:
         await self._legs.revive()
         for name, value in (await store.stats()).items():
             self._gate.telemetry.gauge("store", value, {"what": name})
+
+    async def _seal(self) -> None:
+        assert self._sealer is not None
+        try:
+            await self._sealer.step()
+        finally:
+            await asyncio.sleep(self._seal_every.total_seconds())
 
     async def _expire(self, job: Job) -> None:
         row = await self._gate.store.approval(self._gate.tenant, job.payload["approval"])

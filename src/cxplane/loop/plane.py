@@ -25,6 +25,7 @@ from cxplane.loop.governance import Governance
 from cxplane.loop.legs import Legs
 from cxplane.loop.live import OpenRelease, Releases, Systems
 from cxplane.loop.runs import Journeys
+from cxplane.loop.sealer import EVERY, Sealer
 from cxplane.loop.taking_back import taking_back
 from cxplane.loop.triggers import Triggers
 from cxplane.ports.clock import Clock
@@ -54,9 +55,11 @@ class Plane:
         works: bool = True,
         concurrency: int = CONCURRENCY,
         lease: timedelta = timedelta(seconds=10),
+        sealer: Sealer | None = None,
+        seal_every: timedelta = EVERY,
     ) -> None:
         self.tenant, self.store, self.clock, self.telemetry = tenant, store, clock, telemetry
-        self.identity = identity
+        self.identity, self.sealer = identity, sealer
         self.live = Releases(store, tenant, open_release, systems)
         self.gate = Gate(tenant, store, self.live, clock, telemetry)
         self.desk = Approvals(self.gate)
@@ -65,7 +68,14 @@ class Plane:
         self.triggers = Triggers(tenant, store, self.live, clock, work)
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
         self._background = Background(
-            self.gate, self.desk, Legs(self.gate, self.triggers, lease), work, works=works, concurrency=concurrency
+            self.gate,
+            self.desk,
+            Legs(self.gate, self.triggers, lease),
+            work,
+            works=works,
+            sealer=sealer,
+            seal_every=seal_every,
+            concurrency=concurrency,
         )
 
     # life ----------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from cxplane.domain.entries import seal_key
 from cxplane.domain.errors import CxplaneError, SinkFailure
+from cxplane.domain.key_entries import seal_key
 from cxplane.domain.record import NewEntry, Write
 from cxplane.ports.clock import Clock
 from cxplane.ports.seal import Growth, Sealed, Signer, Sink, Verify
@@ -33,13 +33,19 @@ REST = timedelta(hours=24)  # after all were looked at
 class SealBroken(CxplaneError):
     """The record is not what was signed. Nothing more is signed until a person has looked."""
 
-    def __init__(self, what: str, *, next: str = "Do not delete anything; read docs/how-to/verify-the-record.md.") -> None:
+    def __init__(
+        self, what: str, *, next: str = "Do not delete anything; read docs/how-to/verify-the-record.md."
+    ) -> None:
         self.next = next
         super().__init__(what)
 
 
 class Sealer:
-    """Seals one tenant. `signers`: newest first; all of them sign, so that who trusts an old key can follow."""
+    """Seals one tenant. `signers`: newest first; all of them sign, so that who trusts an old key can follow.
+
+    The name of the newest is the origin of the tree. A key with another name begins another tree, over the same record:
+    the way on after the store was set back (restored from a backup), decided where the keys are and not in the store.
+    """
 
     def __init__(
         self,
@@ -56,6 +62,7 @@ class Sealer:
         self.tenant, self._store, self._sink, self._verify = tenant, store, sink, verify
         self._clock, self._telemetry = clock, telemetry
         self._signers = [(Key(s.name, s.public), s.sign) for s in signers]
+        self._origin = self._signers[0][0].name
         self._announced = False
         self._sent: Checkpoint | None = None  # the last that the sink is known to have
         self._next_check, self._rests_until = 0, clock.now() + timedelta(minutes=1)
@@ -91,16 +98,17 @@ class Sealer:
 
     async def _grow(self) -> int:
         new = await self._store.seals.next(self.tenant, MOST)
-        if not new.positions:
-            if self.sealed is None or self._sent is None:
-                self.sealed = await self._store.seals.sealed(self.tenant)
+        if not new.positions and self.sealed is not None and self.sealed.size == new.size:
             return 0
-        before = await self._store.seals.sealed(self.tenant)
-        if (before.size if before else 0) != new.size:
-            return 0  # another plane was quicker
+        before = self.sealed = await self._store.seals.sealed(self.tenant)
+        if before is not None and await self._begins_anew(before):
+            self.sealed = None
+            return await self._grow()
         frontier = self._trusted(before)
+        if not new.positions or frontier.size != new.size:  # or another plane was quicker
+            return 0
         await self._not_behind(before)
-        origin = before.origin if before else f"cxplane/{self.tenant}"
+        origin = self._origin
         held = await self._store.seals.tiles(self.tenant, tiles.open_places(new.size))
         try:
             grown = tiles.grow(
@@ -119,6 +127,19 @@ class Sealer:
         self._telemetry.gauge("sealed_at_seconds", after.at.timestamp())
         return len(new.positions)
 
+    async def _begins_anew(self, before: Sealed) -> bool:
+        """Whether a tree of an older key's name was put away, so that one of the newest key's name is begun."""
+        if before.origin == self._origin or before.origin not in {key.name for key in self.keys}:
+            return False
+        log.warning(
+            "the record of %s is sealed anew as %s; %s ends at %d",
+            self.tenant,
+            self._origin,
+            before.origin,
+            before.size,
+        )
+        return await self._store.seals.restart(self.tenant, before.origin)
+
     def _trusted(self, sealed: Sealed | None) -> Frontier:
         """The tree as the store has it, if it is the one that a key of ours signed."""
         if sealed is None:
@@ -130,7 +151,7 @@ class Sealer:
             signed = checkpoint.note.signed_by(self.keys, self._verify)
         except (ValueError, NoteError) as problem:
             raise SealBroken(f"the sealed tree of {self.tenant} was changed: {problem}") from None
-        if not signed:
+        if not signed or sealed.origin != self._origin:
             raise SealBroken(
                 f"the last checkpoint of {self.tenant} is signed by none of the keys in CXPLANE_SEAL_KEY",
                 next="Put the key that signed it after the new one: both sign until you take the old one away.",
@@ -143,36 +164,38 @@ class Sealer:
         """Whether the sink holds nothing that contradicts the store: a store that was set back must not sign anew."""
         latest = await self._latest()
         if latest is None:
+            if self._sent is not None:
+                raise SealBroken(f"the sink {self._sink} lost what it had")
             return
         size = sealed.size if sealed else 0
-        if sealed is not None and latest.origin != sealed.origin:
+        if latest.origin != self._origin and latest.origin in {key.name for key in self.keys}:
             return  # of a tree before this one
         if latest.size > size:
             raise SealBroken(
                 f"the store holds {size} sealed entries, and {latest.size} were signed: it was set back, or entries are gone",
-                next="If it was restored from a backup on purpose, run `cxplane audit restart`; else find out who did it.",
+                next="If it was restored from a backup on purpose: `cxplane audit keys rotate --new-tree`; else find out who did it.",
             )
         stands = await self._store.seals.checkpoint(self.tenant, origin=latest.origin, size=latest.size)
         if stands is None or parse_checkpoint(stands).root != latest.root:
             raise SealBroken(f"the sink {self._sink} holds another tree of {latest.size} entries than the store")
 
     async def _latest(self) -> Checkpoint | None:
-        if self._sent is None and (text := await self._sink.latest()) is not None:
-            try:
-                self._sent = parse_checkpoint(text)
-            except NoteError as problem:
-                raise SealBroken(f"the latest checkpoint in {self._sink} cannot be read: {problem}") from None
+        text = await self._sink.latest()
+        if text is None:
+            return None
+        try:
+            self._sent = parse_checkpoint(text)
+        except NoteError as problem:
+            raise SealBroken(f"the latest checkpoint in {self._sink} cannot be read: {problem}") from None
         return self._sent
 
     async def _send(self) -> None:
         """Everything that the sink does not have yet, oldest first."""
-        if self.sealed is None:
+        if self.sealed is None or self._sent == parse_checkpoint(self.sealed.note):
             return
         latest = await self._latest()
         done = latest.size if latest is not None and latest.origin == self.sealed.origin else 0
-        if latest is not None and done == 0 and latest.origin == self.sealed.origin and latest.size > 0:
-            return
-        if done > self.sealed.size:
+        if done >= self.sealed.size:
             await self._not_behind(self.sealed)
         while done < self.sealed.size:
             page = await self._store.seals.checkpoints(self.tenant, origin=self.sealed.origin, after=done)
@@ -186,7 +209,10 @@ class Sealer:
             self.trouble = None
 
     async def _announce(self) -> None:
-        """Put a new key on record, in the words of the key before it."""
+        """Put a new key on record, in the words of the key before it: never one that the tree does not know."""
+        before = await self._store.seals.sealed(self.tenant)
+        if before is not None and before.origin not in {key.name for key in self.keys[1:]}:
+            self._trusted(before)
         known = [e.body["key"] for e in await self._store.entries(self.tenant, kind="seal.key", limit=1000)]
         key, _ = self._signers[0]
         if str(key) not in known:

@@ -69,7 +69,7 @@ class Seals(Protocol):
         ...
 
     async def restart(self, tenant: str, origin: str) -> bool:
-        """Forget the tree, so that one of that origin is begun; checkpoints stay. False if there was none."""
+        """Forget the tree of that origin, so that another is begun; its checkpoints stay. False if there was none."""
         ...
 
     async def tiles(self, tenant: str, places: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], bytes]:
@@ -80,7 +80,9 @@ class Seals(Protocol):
         """The first leaf of these tiles of level 0 that its entry does not give any more."""
         ...
 
-    async def checkpoints(self, tenant: str, *, origin: str, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, str]]:
+    async def checkpoints(
+        self, tenant: str, *, origin: str, after: int = 0, limit: int = 1000
+    ) -> Sequence[tuple[int, str]]:
         """(size, note), smallest first."""
         ...
 
@@ -94,7 +96,9 @@ class Seals(Protocol):
         """(position, line) of entries past `after` up to `last`, in order."""
         ...
 
-    async def lines_of(self, tenant: str, streams: Sequence[str], kinds: Sequence[str] = ()) -> Sequence[tuple[int, str]]:
+    async def lines_of(
+        self, tenant: str, streams: Sequence[str], kinds: Sequence[str] = ()
+    ) -> Sequence[tuple[int, str]]:
         """(position, line) of all entries of these streams, and of all of these kinds, in order."""
         ...
 

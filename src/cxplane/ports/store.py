@@ -22,6 +22,7 @@ from cxplane.domain.record import (
 from cxplane.domain.release import ReleaseInfo
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
+from cxplane.ports.seal import Seals
 
 
 class RunStore(Protocol):
@@ -94,6 +95,9 @@ class Store(Protocol):
 
     @property
     def runs(self) -> RunStore: ...
+
+    @property
+    def seals(self) -> Seals: ...
 
     async def append(self, write: Write) -> AppendResult:
         """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit."""

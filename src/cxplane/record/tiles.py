@@ -52,19 +52,21 @@ def prove(plan: Plan, tiles: Mapping[Place, bytes]) -> tuple[bytes, ...]:
     return proof_of(plan, read)
 
 
-def grow(frontier: Frontier, leaves: Sequence[bytes], positions: Sequence[int], open_tiles: Mapping[int, bytes]) -> list[Addition]:
+def grow(
+    frontier: Frontier, leaves: Sequence[bytes], positions: Sequence[int], open_tiles: Mapping[int, bytes]
+) -> list[Addition]:
     """Add leaves to the tree (`frontier` is changed); what to add to which tiles.
 
-    `open_tiles`: by level, the hashes of the tile that is not full, where there is one.
+    `open_tiles`: by level, the hashes of the tile that is not full, where there is one; longer than this tree needs does not
+    matter. ValueError if they are not those of the tree.
     """
+    held_at = _held(frontier, open_tiles)
     additions: list[Addition] = []
     level, size, new = 0, frontier.size, list(leaves)
     for leaf in leaves:
         frontier.push(leaf)
     while new:
-        held = open_tiles.get(level, b"")
-        if len(held) != (size % WIDTH) * HASH:
-            raise ValueError(f"the open tile of level {level} does not fit the size of the tree")
+        held = held_at.get(level, b"")
         roots: list[bytes] = []
         done, n = 0, size // WIDTH
         while done < len(new):
@@ -79,6 +81,22 @@ def grow(frontier: Frontier, leaves: Sequence[bytes], positions: Sequence[int], 
     return additions
 
 
+def _held(frontier: Frontier, open_tiles: Mapping[int, bytes]) -> dict[int, bytes]:
+    """The hashes of the open tiles that belong to this tree: together they make up its frontier."""
+    held: dict[int, bytes] = {}
+    parts: list[bytes] = []
+    for level, n in open_places(frontier.size):
+        count = (frontier.size >> (HEIGHT * level)) - n * WIDTH
+        held[level] = open_tiles.get(level, b"")[: count * HASH]
+        part = Frontier()
+        for hash in split(held[level]):
+            part.push(hash)
+        parts = part.hashes + parts
+    if parts != frontier.hashes:
+        raise ValueError("its open tiles do not make up the tree")
+    return held
+
+
 def split(data: bytes) -> list[bytes]:
     return [data[n : n + HASH] for n in range(0, len(data), HASH)]
 
@@ -91,4 +109,3 @@ def open_places(size: int) -> list[Place]:
             places.append((level, size // WIDTH))
         level, size = level + 1, size // WIDTH
     return places
-

@@ -47,7 +47,7 @@ class PostgresSeals:
 
     async def restart(self, tenant: str, origin: str) -> bool:
         found = await self._rows(
-            "with gone as (delete from cxplane.seal where tenant = $1 and origin <> $2 returning 1),"
+            "with gone as (delete from cxplane.seal where tenant = $1 and origin = $2 returning 1),"
             " tiles as (delete from cxplane.tile where tenant = $1 and exists (select from gone))"
             " select 1 from gone",
             tenant,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from msgspec import UNSET
+
 from cxplane.domain.errors import StoreError
 from cxplane.edges.http.bodies import Health
 from cxplane.edges.http.route import Answer, Call, Route
@@ -30,7 +32,9 @@ async def live(call: Call) -> Answer:
 async def ready(call: Call) -> Answer:
     await call.plane.ready()
     release = call.plane.release
-    return Answer(Health("ok", release.hash if release else None))
+    sealer = call.plane.sealer
+    trouble = sealer.trouble if sealer is not None else None
+    return Answer(Health("ok", release.hash if release else None, trouble or UNSET))
 
 
 async def metrics(call: Call) -> Answer:
