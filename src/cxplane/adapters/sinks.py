@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from cxplane.domain.errors import SinkFailure
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 10.0
+TORN = 8192  # bytes: more than one checkpoint takes
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -49,16 +51,29 @@ class FolderSink:
 
     def _write(self, note: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "checkpoints").open("ab") as file:
+        with (self._folder / "checkpoints").open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _forget_torn(file, (self._read() or "").encode())
             file.write((("\n" if file.tell() else "") + note).encode())
             file.flush()
             os.fsync(file.fileno())
-        partial = self._folder / f"latest.{os.getpid()}"
-        with partial.open("wb") as file:
-            file.write(note.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._folder / "latest")
+            partial = self._folder / f"latest.{os.getpid()}"
+            with partial.open("wb") as fresh:
+                fresh.write(note.encode())
+                fresh.flush()
+                os.fsync(fresh.fileno())
+            partial.replace(self._folder / "latest")
+
+
+def _forget_torn(file: BinaryIO, latest: bytes) -> None:
+    """Cut away what a machine that died left of its last write: it is sent again. `latest` was written after the last whole one."""
+    end = file.seek(0, os.SEEK_END)
+    start = file.seek(max(0, end - len(latest) - TORN))
+    tail = file.read()
+    found = tail.rfind(latest)
+    if found >= 0 and (latest or end <= TORN):
+        file.truncate(start + found + len(latest) if latest else 0)
+    file.seek(0, os.SEEK_END)
 
 
 class HttpSink:
