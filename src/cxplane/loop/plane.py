@@ -95,6 +95,11 @@ class Plane:
         self.live.need()
 
     @property
+    def seal_trouble(self) -> str | None:
+        """What is wrong with the seal of the record, for people; None while all is well, or nothing is sealed here."""
+        return self.sealer.trouble if self.sealer is not None else None
+
+    @property
     def rulebook(self) -> Rulebook | None:
         return self.live.live.rulebook if self.live.live else None
 

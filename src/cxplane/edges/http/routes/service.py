@@ -32,9 +32,7 @@ async def live(call: Call) -> Answer:
 async def ready(call: Call) -> Answer:
     await call.plane.ready()
     release = call.plane.release
-    sealer = call.plane.sealer
-    trouble = sealer.trouble if sealer is not None else None
-    return Answer(Health("ok", release.hash if release else None, trouble or UNSET))
+    return Answer(Health("ok", release.hash if release else None, call.plane.seal_trouble or UNSET))
 
 
 async def metrics(call: Call) -> Answer:
