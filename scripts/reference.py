@@ -422,6 +422,12 @@ def answers() -> str:
 SETTINGS = {
     "CXPLANE_DSN": "The Postgres to use, as `postgresql://…`. Not set: an embedded one in the data folder.",
     "CXPLANE_LEASE": "How soon the work of a dead or paused worker goes to another, like `10s`. Default: `10s`.",
+    "CXPLANE_SEAL_KEY": "The key that signs the record, from the vault: as `cxplane audit keys new` prints it; several, newest first, "
+    "with spaces between them. Not set: one in the data folder for the embedded store, no seal for a Postgres of your own.",
+    "CXPLANE_SEAL_SINK": "Where signed checkpoints are kept apart: a folder, or an https address that takes PUT. "
+    "Default: `seals` in the data folder.",
+    "CXPLANE_SEAL_SINK_TOKEN": "A token for that address, from the vault.",
+    "CXPLANE_SEAL_EVERY": "How often new entries are put under a signed checkpoint. Default: `5s`.",
     "CXPLANE_DATA": "The data folder: the embedded store, and the saved key of the command line. Default: `.cxplane`.",
     "CXPLANE_CONTROL": "The control repo that `serve` releases at the start where nothing is live yet.",
     "CXPLANE_TENANT": "Whose plane it is, where the store serves several.",

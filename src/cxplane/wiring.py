@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,13 +26,17 @@ if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxpl
     from cxplane.domain.views import Check
     from cxplane.loop import Live, Plane
     from cxplane.loop.replays import Replays
+    from cxplane.loop.sealer import Sealer
     from cxplane.ports.clock import Clock
     from cxplane.ports.expressions import Expressions
     from cxplane.ports.identity import Identity
     from cxplane.ports.policy import PolicyEngine
+    from cxplane.ports.seal import Signer, Verify
     from cxplane.ports.store import Store
     from cxplane.ports.systems import Vault
     from cxplane.ports.telemetry import Telemetry
+
+log = logging.getLogger("cxplane.seal")
 
 DATA = Path(".cxplane")
 
@@ -48,6 +53,8 @@ class Settings:
     work: bool = True  # whether this process does background work
     lease: timedelta = timedelta(seconds=10)  # CXPLANE_LEASE; how soon the work of a dead worker goes to another
     drain: timedelta = timedelta(seconds=1)  # CXPLANE_DRAIN; how long a plane told to stop still takes what comes
+    seal_sink: str | None = None  # CXPLANE_SEAL_SINK; a folder or an https address; None = `seals` in `data`
+    seal_every: timedelta = timedelta(seconds=5)  # CXPLANE_SEAL_EVERY
     concurrency: int = 256  # pieces of background work at once; most of them wait for a system
     host: str = "127.0.0.1"
     port: int = 8080
@@ -71,7 +78,9 @@ def settings_from_env(environ: Mapping[str, str] | None = None, **overrides: Any
             found["business_now"] = datetime.fromisoformat(env["CXPLANE_NOW"])
         except ValueError:
             raise ValueError("CXPLANE_NOW must be a time like 2026-01-05T10:00:00Z") from None
-    for name, key in (("CXPLANE_LEASE", "lease"), ("CXPLANE_DRAIN", "drain")):
+    if env.get("CXPLANE_SEAL_SINK"):
+        found["seal_sink"] = env["CXPLANE_SEAL_SINK"]
+    for name, key in (("CXPLANE_LEASE", "lease"), ("CXPLANE_DRAIN", "drain"), ("CXPLANE_SEAL_EVERY", "seal_every")):
         if env.get(name):
             try:
                 found[key] = span(env[name])
@@ -117,6 +126,90 @@ def telemetry() -> Telemetry:
     from cxplane.adapters.telemetry import PrometheusTelemetry
 
     return PrometheusTelemetry()
+
+
+SEAL_KEY = "CXPLANE_SEAL_KEY"
+
+
+def seal_key_file(settings: Settings) -> Path:
+    """Where the embedded store keeps the key that signs its record."""
+    return settings.data / "keys" / "seal.key"
+
+
+def seal_signers(settings: Settings, tenant: str, *, make: bool = True) -> Sequence[Signer]:
+    """Keys that sign the record, newest first: from the vault, else, for the embedded store alone, from its key file,
+    which is made where there is none (`make`). Empty for a Postgres of one's own without a key. Raises SealKeyWrong.
+    """
+    from cxplane.adapters.signing import keys_in, new_private_key, put_first, signers_from
+    from cxplane.domain.errors import SecretMissing
+
+    try:
+        return signers_from(vault(settings).secret(SEAL_KEY))
+    except SecretMissing:
+        if settings.dsn:
+            return ()
+    file = seal_key_file(settings)
+    if not keys_in(file):
+        if not make:
+            return ()
+        put_first(file, new_private_key(f"cxplane/{tenant}"))
+    return signers_from(keys_in(file) or "")
+
+
+def new_seal_key(name: str) -> tuple[str, str]:
+    """A fresh key: (private, public), both as text."""
+    from cxplane.adapters.signing import Ed25519Signer, new_private_key
+    from cxplane.record.note import Key
+
+    private = new_private_key(name)
+    return private, str(Key(name, Ed25519Signer(private).public))
+
+
+def rotate_seal_key(settings: Settings, tenant: str, *, new_tree: bool) -> tuple[str, str, str | None]:
+    """A new key before those there are: (what CXPLANE_SEAL_KEY must be, public key, the file that has it already or None)."""
+    from cxplane.adapters.signing import keys_in, put_first
+    from cxplane.domain.errors import SecretMissing
+
+    signers = seal_signers(settings, tenant)
+    name = signers[0].name if signers else f"cxplane/{tenant}"
+    if new_tree:
+        base, _, count = name.partition("@")
+        name = f"{base}@{int(count or 1) + 1}"
+    private, public = new_seal_key(name)
+    try:
+        old = vault(settings).secret(SEAL_KEY)
+    except SecretMissing:
+        old = None
+    file = seal_key_file(settings)
+    if old is None and not settings.dsn:
+        put_first(file, private)
+        return keys_in(file) or "", public, str(file)
+    return " ".join([private, *(old or "").split()]), public, None
+
+
+def sealer(settings: Settings, tenant: str, store: Store, told: Telemetry, clock: Clock) -> Sealer | None:
+    """Who seals the record of the tenant; None without a key."""
+    from cxplane.adapters.signing import verify
+    from cxplane.adapters.sinks import sink_for
+    from cxplane.domain.errors import SecretMissing
+    from cxplane.loop.sealer import Sealer
+
+    signers = seal_signers(settings, tenant)
+    if not signers:
+        log.warning("the record is NOT sealed: there is no %s (`cxplane audit keys new` makes one)", SEAL_KEY)
+        return None
+    try:
+        token = vault(settings).secret("CXPLANE_SEAL_SINK_TOKEN")
+    except SecretMissing:
+        token = None
+    sink = sink_for(settings.seal_sink or str(settings.data / "seals"), tenant, token)
+    return Sealer(tenant, store, signers, sink, clock, told, verify)
+
+
+def seal_verify() -> Verify:
+    from cxplane.adapters.signing import verify
+
+    return verify
 
 
 @asynccontextmanager
@@ -310,6 +403,8 @@ async def _plane(settings: Settings, dsn: str, store: PostgresStore, store_time:
             work=work,
             works=settings.work,
             lease=settings.lease,
+            sealer=sealer(settings, store.tenant, store, told, store_time),
+            seal_every=settings.seal_every,
             concurrency=settings.concurrency,
         )
         await plane.start()

@@ -268,6 +268,12 @@ def test_every_route_but_the_open_ones_asks_who_it_is(http: httpx.Client, plane:
     assert not plane.asked
 
 
+def test_health_says_what_is_wrong_with_the_seal(http: httpx.Client, plane: SaidPlane) -> None:
+    assert "seal" not in http.get("/health/ready").json()
+    plane.seal_trouble = "entry number 7 of acme is not the one that was signed"
+    assert http.get("/health/ready").json()["seal"] == plane.seal_trouble
+
+
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/openapi.json", "/"])
 def test_health_metrics_and_description_are_open(http: httpx.Client, path: str) -> None:
     assert http.get(path, headers={"Authorization": ""}).status_code == 200

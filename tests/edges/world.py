@@ -68,6 +68,7 @@ class SaidPlane:
 
     tenant = "northwind"
     release = None
+    seal_trouble: str | None = None
 
     def __init__(self) -> None:
         self.store, self.telemetry = Quiet(), PrometheusTelemetry()

@@ -75,6 +75,11 @@ METRICS: Mapping[str, Metric] = {
         " in use and at most.",
         ("what",),
     ),
+    "sealed_entries": Metric("gauge", "Entries under a signed checkpoint."),
+    "sealed_at_seconds": Metric("gauge", "When the last checkpoint was signed, as Unix time."),
+    "seal_trouble": Metric(
+        "gauge", "1 while the record is not what was signed, or the sink of checkpoints fails.", ("what",)
+    ),
     "ready": Metric("gauge", "1 while the store answers, a release is live and the background goes on."),
 }
 

@@ -1,4 +1,4 @@
-"""Entries of API keys. What each carries is in `domain/entries.py`."""
+"""Entries of API keys, and of the keys that sign the record. What each carries is in `domain/entries.py`."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ def key_created(
 
 def key_revoked(id: str, *, at: datetime, actor: str) -> NewEntry:
     return NewEntry("key.revoked", id, at, actor, {"id": id})
+
+
+def seal_key(key: str, *, endorsed: str | None, at: datetime) -> NewEntry:
+    """`key`: the public key, as a verifier key; `endorsed`: a note in which the keys before it say so."""
+    return NewEntry("seal.key", "seal", at, "cxplane", lean({"key": key, "endorsed": endorsed}))

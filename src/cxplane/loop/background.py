@@ -20,6 +20,7 @@ from cxplane.loop.approvals import Approvals
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import Gate
 from cxplane.loop.legs import LEG, Legs
+from cxplane.loop.sealer import EVERY, Sealer
 from cxplane.ports.telemetry import FOLLOWED, Followed
 from cxplane.ports.work import Job, Work
 
@@ -42,10 +43,12 @@ class Background:
         work: Work,
         *,
         works: bool,
+        sealer: Sealer | None = None,
+        seal_every: timedelta = EVERY,
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
-        self._concurrency = concurrency
+        self._concurrency, self._sealer, self._seal_every = concurrency, sealer, seal_every
         self._tasks: list[asyncio.Task[None]] = []
         self._failing: dict[str, float] = {}  # step -> since when, without a success between
 
@@ -60,6 +63,9 @@ class Background:
                 ("work", lambda: self._work.run(handlers, concurrency=self._concurrency)),
             ):
                 self._tasks.append(asyncio.create_task(self._always(name, step)))
+
+            if self._sealer is not None:
+                self._tasks.append(asyncio.create_task(self._always("seal", self._seal)))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -103,6 +109,13 @@ class Background:
         for approval in await store.due_approvals(tenant, clock.business_now()):
             await self._work.enqueue(approval.id, EXPIRE, {"approval": approval.id})
         await self._legs.revive()
+
+    async def _seal(self) -> None:
+        assert self._sealer is not None
+        try:
+            await self._sealer.step()
+        finally:
+            await asyncio.sleep(self._seal_every.total_seconds())
 
     async def _expire(self, job: Job) -> None:
         row = await self._gate.store.approval(self._gate.tenant, job.payload["approval"])

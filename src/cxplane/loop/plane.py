@@ -28,6 +28,7 @@ from cxplane.loop.legs import Legs
 from cxplane.loop.live import Live, OpenRelease, Releases, Systems
 from cxplane.loop.replays import Replayed, Replays
 from cxplane.loop.runs import Journeys
+from cxplane.loop.sealer import EVERY, Sealer
 from cxplane.loop.taking_back import taking_back
 from cxplane.loop.triggers import Triggers
 from cxplane.ports.clock import Clock
@@ -56,9 +57,11 @@ class Plane:
         works: bool = True,
         concurrency: int = CONCURRENCY,
         lease: timedelta = timedelta(seconds=10),
+        sealer: Sealer | None = None,
+        seal_every: timedelta = EVERY,
     ) -> None:
         self.tenant, self.store, self.clock, self.telemetry = tenant, store, clock, telemetry
-        self.identity = identity
+        self.identity, self.sealer = identity, sealer
         self.live = Releases(store, tenant, open_release, systems)
         self.gate = Gate(tenant, store, self.live, clock, telemetry)
         self.desk = Approvals(self.gate)
@@ -69,7 +72,14 @@ class Plane:
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
         self.explaining = Explaining(tenant, store, self.live, self.journeys, self.replays)
         self._background = Background(
-            self.gate, self.desk, Legs(self.gate, self.triggers, lease), work, works=works, concurrency=concurrency
+            self.gate,
+            self.desk,
+            Legs(self.gate, self.triggers, lease),
+            work,
+            works=works,
+            sealer=sealer,
+            seal_every=seal_every,
+            concurrency=concurrency,
         )
         self.health = Health(store, self.live, systems, self._background, telemetry)
 
@@ -91,6 +101,11 @@ class Plane:
     async def checks(self, caller: Caller) -> list[Check]:
         must(self.live.need(), caller, "record")
         return await self.health.checks()
+
+    @property
+    def seal_trouble(self) -> str | None:
+        """What is wrong with the seal of the record, for people; None while all is well, or nothing is sealed here."""
+        return self.sealer.trouble if self.sealer is not None else None
 
     @property
     def rulebook(self) -> Rulebook | None:

@@ -23,6 +23,7 @@ from cxplane.domain.record import (
 from cxplane.domain.release import ReleaseInfo
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
+from cxplane.ports.seal import Seals
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,9 @@ class Store(Protocol):
     def append_s(self) -> float:
         """Seconds from an append to its commit, as they are now; 0 while nothing is written."""
         ...
+
+    @property
+    def seals(self) -> Seals: ...
 
     async def append(self, write: Write) -> AppendResult:
         """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit."""

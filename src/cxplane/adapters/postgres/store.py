@@ -25,6 +25,7 @@ from cxplane.adapters.postgres.connect import (
 )
 from cxplane.adapters.postgres.figures import figures
 from cxplane.adapters.postgres.runs import Runs
+from cxplane.adapters.postgres.seals import PostgresSeals
 from cxplane.adapters.postgres.together import Together
 from cxplane.adapters.postgres.writer import WAITING, Writer
 from cxplane.domain.customer import Customer, Situation
@@ -41,6 +42,7 @@ from cxplane.domain.record import (
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
+from cxplane.ports.seal import Seals
 from cxplane.ports.store import Figures, RunStore
 
 READERS = 8
@@ -86,6 +88,7 @@ class PostgresStore:
         self._dsn, self._pool, self.access = dsn, pool, access
         self._writer = Writer(dsn, access)
         self.runs: RunStore = Runs(self)
+        self.seals: Seals = PostgresSeals(self._rows)
         self._situations = Together(self._ask_situations, links=2)
         self._claims = Together(self._ask_claims, links=2)
 

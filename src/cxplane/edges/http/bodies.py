@@ -215,6 +215,10 @@ class FactRecorded(Struct):
 class Health(Struct):
     status: Annotated[str, Meta(examples=["ok"])]
     release: str | None = None
+    seal: (
+        Annotated[str, Meta(description="What is wrong with the seal of the record; absent while all is well.")]
+        | UnsetType
+    ) = UNSET
 
 
 class HealthDetail(Struct):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from msgspec import UNSET
+
 from cxplane.domain.errors import StoreError
 from cxplane.edges.http.bodies import Health, HealthDetail
 from cxplane.edges.http.route import Answer, Call, Route
@@ -30,7 +32,7 @@ async def live(call: Call) -> Answer:
 async def ready(call: Call) -> Answer:
     await call.plane.health.ready()
     release = call.plane.release
-    return Answer(Health("ok", release.hash if release else None))
+    return Answer(Health("ok", release.hash if release else None, call.plane.seal_trouble or UNSET))
 
 
 async def health(call: Call) -> Answer:
