@@ -83,6 +83,7 @@ def plane(document: Document) -> Plane:
         currency=said["currency"],
         languages=tuple(said.get("languages", ("en",))),
         customer_attributes=dict(said.get("customer", {}).get("attributes", {})),
+        caller_attributes=dict(said.get("callers", {}).get("attributes", {})),
         jwt=dict(jwt) if jwt else None,
         gates=tuple(said.get("release", {}).get("gates", GATES)),
         confidence=said.get("confidence"),
@@ -217,6 +218,7 @@ def agent(document: Document) -> Caller:
         roles=frozenset(said["roles"]),
         team=said.get("team"),
         data=frozenset(said["data"]),
+        attributes=dict(said.get("attributes", {})),
         version=said["version"],
         owner=said["owner"],
         summary=said.get("summary", ""),
@@ -238,6 +240,7 @@ def members(document: Document) -> list[Caller]:
                     roles=frozenset(one["roles"]),
                     team=one.get("team"),
                     data=frozenset(data) if data is not None else None,
+                    attributes=dict(one.get("attributes", {})),
                     summary=one.get("summary", ""),
                     file=document.file,
                 )

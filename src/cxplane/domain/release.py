@@ -22,6 +22,9 @@ class Plane:
     currency: str
     languages: tuple[str, ...] = ("en",)
     customer_attributes: Mapping[str, str] = field(default_factory=dict)  # name -> Cedar type
+    caller_attributes: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of persons, services and agents; name -> Cedar type
     jwt: Mapping[str, str] | None = None  # issuer, audience, jwks
     gates: tuple[str, ...] = ("check", "test", "conformance")
     confidence: float | None = None
