@@ -16,6 +16,7 @@ from cxplane.domain.errors import StoreError
 from cxplane.domain.values import span
 
 if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxplane --help` stays quick
+    from cxplane.adapters.operator_key import OperatorKey
     from cxplane.adapters.postgres.work import PgQueuerWork
     from cxplane.connectors.choose import Connectors
     from cxplane.domain.release import ControlRepo
@@ -100,6 +101,14 @@ def vault(settings: Settings) -> Vault:
     return vault_from(os.environ, settings.secrets)
 
 
+def operator_key(settings: Settings) -> OperatorKey:
+    """What wraps the keys of customers: the vault's, or with the embedded store a file made beside it. StoreError if there is none."""
+    from cxplane.adapters.operator_key import from_vault, from_vault_or_file
+
+    held = vault(settings)
+    return from_vault(held) if settings.dsn else from_vault_or_file(held, settings.data / "keys" / "data.key")
+
+
 def clock(settings: Settings) -> Clock:
     from cxplane.adapters.clock import SystemClock
 
@@ -145,7 +154,7 @@ async def open_store(settings: Settings, *, serve: bool = False) -> AsyncIterato
     from cxplane.adapters.postgres.store import open_store as open_postgres
 
     async with open_dsn(settings, serve=serve) as dsn:
-        store = await open_postgres(dsn)
+        store = await open_postgres(dsn, operator=operator_key(settings))
         try:
             yield store
         finally:
@@ -223,7 +232,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
     from cxplane.loop import Plane
 
     async with open_dsn(settings, serve=True) as dsn:
-        store = await open_postgres(dsn)
+        store = await open_postgres(dsn, operator=operator_key(settings))
         systems = connectors(None, settings)
         told = telemetry()
         work = await _work(dsn, settings.lease)

@@ -11,7 +11,7 @@ from cxplane.domain.entries import outcome_entry
 from cxplane.domain.errors import CallerUnknown, Conflict, Forbidden, NotFound
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import Appended, Entry, RequestRow, Write
+from cxplane.domain.record import Appended, Entry, RequestRow, Write, subject_of
 from cxplane.domain.release import Release, ReleaseInfo
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject, derived_id
@@ -171,7 +171,15 @@ class Plane:
             confirmed_by=caller.name,
             error=None if done else "a person found that it was not done",
         )
-        entry = outcome_entry(outcome, release=row.release or live.release.hash, actor=caller.name, comment=comment)
+        action = live.rulebook.action(row.action)
+        entry = outcome_entry(
+            outcome,
+            release=row.release or live.release.hash,
+            subject=subject_of(row.customer, row.conversation),
+            data=action.data if action else (),
+            actor=caller.name,
+            comment=comment,
+        )
         result = await self.store.append(Write(self.tenant, (entry,), expect=(id, row.status)))
         if not isinstance(result, Appended):
             raise Conflict(f"request {id} was settled by now", next="Look at it again.")

@@ -20,6 +20,7 @@ from cxplane.domain.record import (
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
+from cxplane.domain.retention import Retention
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
 
@@ -84,6 +85,10 @@ class RunStore(Protocol):
         """Wake runs again that have been busy since before then with no job for them: nobody is at work there."""
         ...
 
+    async def listeners(self, tenant: str, type: str, key: str) -> Sequence[str | None]:
+        """Whose runs listen for such a signal: the subjects (`subject_of`) of the runs, each once."""
+        ...
+
     async def requests(self, tenant: str, run: str) -> Sequence[str]:
         """Ids of what a run asked for, oldest first."""
         ...
@@ -96,7 +101,14 @@ class Store(Protocol):
     def runs(self) -> RunStore: ...
 
     async def append(self, write: Write) -> AppendResult:
-        """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit."""
+        """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit.
+
+        `private` is sealed with the key of its subject. Raises KeyDestroyed where the subject was erased meanwhile.
+        """
+        ...
+
+    def keep(self, tenant: str, retention: Retention) -> None:
+        """How long personal data of a tenant is kept, by class: what is written from now on is put away accordingly."""
         ...
 
     # what judging needs
