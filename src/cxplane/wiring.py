@@ -109,6 +109,12 @@ def operator_key(settings: Settings) -> OperatorKey:
     return from_vault(held) if settings.dsn else from_vault_or_file(held, settings.data / "keys" / "data.key")
 
 
+def new_operator_key() -> str:
+    from cxplane.adapters.operator_key import new_key
+
+    return new_key()
+
+
 def clock(settings: Settings) -> Clock:
     from cxplane.adapters.clock import SystemClock
 

@@ -45,6 +45,11 @@ class Erasure:
     by: str
     why: str  # erased | retention
 
+    @property
+    def words(self) -> str:
+        how = "erased" if self.why == "erased" else "put away, as plane.yaml says,"
+        return f"personal data was {how} on {self.at:%Y-%m-%d %H:%M} UTC by {self.by}"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +21,16 @@ KINDS = {
 CLASSES = ("conversation", "journeys", "signals", DEFAULT)
 _BY_DAY = timedelta(days=90)  # a class kept for less is put away day by day, others month by month
 
+_SPAN = re.compile(r"^([1-9][0-9]*)(d|w|y)$")
+
 Retention = Mapping[str, timedelta]  # class -> how long after its period
+
+
+def kept_for(text: str) -> timedelta:
+    """`90d`, `6w` or `10y` (a year is 365.25 days, rounded up). ValueError otherwise."""
+    if not (match := _SPAN.match(text)):
+        raise ValueError(f"how long data is kept is written like 90d, 6w or 10y, not {text!r}")
+    return timedelta(days=math.ceil(int(match[1]) * {"d": 1, "w": 7, "y": 365.25}[match[2]]))
 
 
 def class_of(kind: str, data: Collection[str], retention: Retention) -> str | None:

@@ -16,6 +16,7 @@ from cxplane.domain.errors import CxplaneError
 from cxplane.domain.outcome import Status
 from cxplane.domain.record import Appended, Write
 from cxplane.loop.approvals import Approvals
+from cxplane.loop.erasing import Erasing
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import Gate
 from cxplane.loop.legs import LEG, Legs
@@ -24,6 +25,7 @@ from cxplane.ports.work import Job, Work
 log = logging.getLogger("cxplane.background")
 
 EVERY_S = 1.0
+RETAIN_S = 3600.0  # between two looks at what has been kept long enough
 CONCURRENCY = 256  # jobs at once; most of them wait for a system
 LEASE = timedelta(seconds=60)  # for one look into what is not known; a second look at the same time does no harm
 RESOLVE = "resolve_outcome"
@@ -37,12 +39,13 @@ class Background:
         approvals: Approvals,
         legs: Legs,
         work: Work,
+        erasing: Erasing,
         *,
         works: bool,
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
-        self._concurrency = concurrency
+        self._concurrency, self._erasing = concurrency, erasing
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -53,6 +56,7 @@ class Background:
                 ("due", self._sweep),
                 ("pulse", self._legs.pulse.beat),
                 ("times", self._legs.watch_times),
+                ("retention", self._retain),
                 ("work", lambda: self._work.run(handlers, concurrency=self._concurrency)),
             ):
                 self._tasks.append(asyncio.create_task(self._always(name, step)))
@@ -78,6 +82,10 @@ class Background:
             except Exception:
                 log.exception("%s failed; it goes on in a moment", name)
             await asyncio.sleep(EVERY_S)
+
+    async def _retain(self) -> None:
+        await self._erasing.retain()
+        await asyncio.sleep(RETAIN_S)
 
     async def _sweep(self) -> None:
         clock, store = self._gate.clock, self._gate.store

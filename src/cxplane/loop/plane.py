@@ -8,6 +8,7 @@ from typing import Any
 
 from cxplane.decide.rulebook import Rulebook
 from cxplane.domain.entries import outcome_entry
+from cxplane.domain.erasure import CustomerErased, Left
 from cxplane.domain.errors import CallerUnknown, Conflict, Forbidden, NotFound
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
@@ -20,6 +21,7 @@ from cxplane.loop.access import must, sees_record
 from cxplane.loop.approvals import Approvals
 from cxplane.loop.background import CONCURRENCY, Background
 from cxplane.loop.customers import Customers
+from cxplane.loop.erasing import Erasing
 from cxplane.loop.gate import Gate
 from cxplane.loop.governance import Governance
 from cxplane.loop.legs import Legs
@@ -61,11 +63,18 @@ class Plane:
         self.gate = Gate(tenant, store, self.live, clock, telemetry)
         self.desk = Approvals(self.gate)
         self.people = Customers(tenant, store, self.live, clock)
+        self.erasing = Erasing(tenant, store, self.live, clock)
         self.governance = Governance(tenant, store, self.live)
         self.triggers = Triggers(tenant, store, self.live, clock, work)
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
         self._background = Background(
-            self.gate, self.desk, Legs(self.gate, self.triggers, lease), work, works=works, concurrency=concurrency
+            self.gate,
+            self.desk,
+            Legs(self.gate, self.triggers, lease),
+            work,
+            self.erasing,
+            works=works,
+            concurrency=concurrency,
         )
 
     # life ----------------------------------------------------------------------------------------
@@ -299,6 +308,15 @@ class Plane:
 
     async def consent(self, caller: Caller, id: str, **said: Any) -> Any:
         return await self.people.consent(caller, id, **said)
+
+    async def erase(self, caller: Caller, customer: str, *, reason: str = "") -> CustomerErased:
+        return await self.erasing.erase(caller, customer, reason=reason)
+
+    async def left_of(self, caller: Caller, customer: str) -> Left:
+        return await self.erasing.left(caller, customer)
+
+    async def hold(self, caller: Caller, customer: str, *, on: bool, reason: str = "") -> None:
+        await self.erasing.hold(caller, customer, on=on, reason=reason)
 
     async def open_conversation(self, caller: Caller, **opened: Any) -> str:
         return await self.people.open_conversation(caller, **opened)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from cxplane.domain.customer import Customer, Situation
+from cxplane.domain.erasure import CustomerErased, Left, UnderWay
 from cxplane.domain.record import (
     AppendResult,
     ApprovalRow,
@@ -94,11 +95,36 @@ class RunStore(Protocol):
         ...
 
 
+class ErasureStore(Protocol):
+    """Keys of customers, destroyed: what they sealed nobody reads any more, and the record's proofs still stand."""
+
+    async def erase(
+        self, tenant: str, customer: str, *, at: datetime, by: str, reason: str
+    ) -> CustomerErased | UnderWay:
+        """Destroy all keys of a customer, empty what is folded of them and say so on record, in one transaction."""
+        ...
+
+    async def left(self, tenant: str, customer: str) -> Left:
+        """Looks at every entry of the tenant."""
+        ...
+
+    async def retain(self, tenant: str, retention: Retention, *, now: datetime, by: str) -> int:
+        """Destroy the keys whose time is over, except where something is under way or on hold; how many."""
+        ...
+
+    async def rewrap(self, *, limit: int = 1000) -> int:
+        """Wrap the next keys, of all tenants, by the newest operator key; how many. 0: all are."""
+        ...
+
+
 class Store(Protocol):
     """Everything is per tenant. Raises StoreUnavailable when Postgres does not answer."""
 
     @property
     def runs(self) -> RunStore: ...
+
+    @property
+    def erasing(self) -> ErasureStore: ...
 
     async def append(self, write: Write) -> AppendResult:
         """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit.

@@ -75,7 +75,7 @@ def _asked(request: Mapping[str, Any]) -> list[str]:
     if request.get("undoes"):
         lines.append(f"  to take back request {request['undoes']}")
     if request.get("input") is None:
-        lines.append("  Input: not shown, or erased")
+        lines.append(f"  Input: {request.get('private', 'not shown, or erased')}")
     else:
         lines += [f"  {name} = {_value(value)}" for name, value in request["input"].items()]
     for name, value in request.get("recorded", {}).items():

@@ -24,6 +24,7 @@ from cxplane.adapters.postgres.connect import (
     prepare,
     session,
 )
+from cxplane.adapters.postgres.erasing import Erasing
 from cxplane.adapters.postgres.migrate import ensure_schema
 from cxplane.adapters.postgres.private import Private
 from cxplane.adapters.postgres.runs import Runs
@@ -45,9 +46,10 @@ from cxplane.domain.record import (
 )
 from cxplane.domain.release import ReleaseInfo
 from cxplane.domain.retention import Retention
-from cxplane.ports.store import RunStore
+from cxplane.ports.store import ErasureStore, RunStore
 
 READERS = 8
+SLOW_S = 3600.0  # for what looks at every entry
 
 
 async def open_store(dsn: str, *, readers: int = READERS, operator: OperatorKey | None = None) -> PostgresStore:
@@ -92,6 +94,7 @@ class PostgresStore:
         self._writer = Writer(dsn)
         self._sealing = 0  # writes that are on their way to the writer
         self.runs: RunStore = Runs(self, self._private)
+        self.erasing: ErasureStore = Erasing(self._rows, self._slow, self.subject_keys)
         self._situations = Together(self._ask_situations, links=2)
 
     async def append(self, write: Write) -> AppendResult:
@@ -373,6 +376,16 @@ class PostgresStore:
                 if time.monotonic() >= until:
                     raise
             await asyncio.sleep(0.05)
+
+    async def _slow(self, sql: str, *values: Any) -> list[Any]:
+        """On a connection of its own, for as long as it takes; not asked again by itself."""
+        link = await connect(self._dsn, "cxplane slow")
+        try:
+            with asking():
+                found: list[Any] = await link.fetch(sql, *values, timeout=SLOW_S)
+                return found
+        finally:
+            link.terminate()
 
     async def _row(self, sql: str, *values: Any) -> Any:
         found = await self._rows(sql, *values)

@@ -105,7 +105,7 @@ declare
     dead text[];
     alive text[];
     streams text[];
-    told jsonb;
+    seen jsonb;
 begin
     select coalesce(array_agg(id) filter (where wrapped is null), '{}'), coalesce(array_agg(id) filter (where wrapped is not null), '{}')
         into dead, alive from cxplane.subject_key where tenant = t and subject = any (subjects);
@@ -114,12 +114,12 @@ begin
         || array(select id from cxplane.conversation where tenant = t and customer = s);
     select jsonb_build_object('unreadable', count(*) filter (where k = any (dead)),
             'readable', count(*) filter (where k = any (alive)),
-            'unsealed', count(*) filter (where k is null and stream = any (streams)),
+            'unsealed', count(*) filter (where k is null and not empty and stream = any (streams)),
             'looked_at', count(*))
-        into told from (
-            select stream, substring(private::text from 'cxe1:([A-Za-z0-9_-]+):') as k
+        into seen from (
+            select stream, private = '{}' as empty, substring(private::text from 'cxe1:([A-Za-z0-9_-]+):') as k
             from cxplane.entry where tenant = t and private is not null) x;
-    return told || jsonb_build_object(
+    return seen || jsonb_build_object(
         'keys', (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'at', erased_at, 'by', erased_by, 'why', why,
             'proof', encode(proof, 'hex')) order by erased_at, id), '[]') from cxplane.subject_key
             where tenant = t and subject = any (subjects) and wrapped is null),
