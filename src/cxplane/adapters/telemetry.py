@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from cxplane.domain.masking import mask
 from cxplane.ports.telemetry import NO_LABELS
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one time stamp per counter is noise
@@ -127,7 +128,11 @@ class _Tracing:
         context = self._propagator.extract({"traceparent": parent}) if parent else None
         # An exception's text may quote a value: only its kind goes into the trace.
         with self._tracer.start_as_current_span(
-            name, context=context, attributes=dict(attributes), record_exception=False, set_status_on_exception=False
+            name,
+            context=context,
+            attributes={name: mask(text) for name, text in attributes.items()},
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             try:
                 yield

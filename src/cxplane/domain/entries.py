@@ -12,6 +12,9 @@ approval.decided        request id    approval request status decided_by replace
 customer.changed        customer id   (nothing: all is personal)         private: attributes identities
 customer.assurance      customer id   level method until
 customer.consent        customer id   purpose granted channel data source
+customer.erased         customer id   keys (id, proof) entries reason     (written by the erasure itself)
+customer.hold           customer id   on reason
+retention.applied       retention     keys classes proof                 (written by the step that destroys keys)
 conversation.opened     conversation  customer channel
 fact.recorded           conversation  name                               private: value
 release.made            release hash  hash note gates requested

@@ -8,6 +8,8 @@ import logging
 import sys
 from collections.abc import Callable
 
+from cxplane.domain.masking import mask
+
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
@@ -24,14 +26,20 @@ def settle_memory() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+class Masked(logging.Formatter):
+    """The last net: what looks like personal data does not reach the log, whoever said it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record))
+
+
 def log_to_stderr(level: str) -> None:
     """One line an event; the access log is JSON already."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+    logging.getLogger().handlers[0].setFormatter(Masked("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger("cxplane").setLevel(level.upper())
     access = logging.getLogger("cxplane.access")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(Masked("%(message)s"))
     access.handlers[:] = [handler]
     access.propagate = False
