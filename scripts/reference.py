@@ -432,6 +432,8 @@ SETTINGS = {
     "CXPLANE_CONTROL": "The control repo that `serve` releases at the start where nothing is live yet.",
     "CXPLANE_TENANT": "Whose plane it is, where the store serves several.",
     "CXPLANE_NOW": "A fixed business time like `2026-01-05T10:00:00Z`: for demonstrations and replays.",
+    "CXPLANE_DATA_KEY": "A secret, which the vault gives: the operator's key, which wraps the keys of customers; several while it "
+    "is rotated, newest first. Needed with `CXPLANE_DSN`; the embedded store makes one in `keys/data.key` of the data folder.",
     "CXPLANE_SECRETS": "A folder with one file a secret, named like it, not readable by everybody.",
     "CXPLANE_SECRET_<NAME>": "A secret by its name in `systems/*.yaml`; the bare name is looked for next.",
     "CXPLANE_SYSTEM_<NAME>_URL": "Where that system is reached, instead of its `base_url`.",

@@ -18,6 +18,8 @@ from cxplane.adapters.postgres.embedded import EmbeddedPostgres
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 
 TEMPLATE = "cxplane_template"
+DATA_KEY = "dGhlIG9wZXJhdG9yJ3Mga2V5IG9mIGFsbCB0ZXN0cyE"  # 32 bytes in base64url
+os.environ.setdefault("CXPLANE_DATA_KEY", DATA_KEY)  # also for the processes that tests start
 _numbers = itertools.count(1)
 
 

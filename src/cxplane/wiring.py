@@ -18,6 +18,7 @@ from cxplane.domain.errors import NothingLive, StoreError
 from cxplane.domain.values import span
 
 if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxplane --help` stays quick
+    from cxplane.adapters.operator_key import OperatorKey
     from cxplane.adapters.postgres.access import Access
     from cxplane.adapters.postgres.store import PostgresStore
     from cxplane.adapters.postgres.work import PgQueuerWork
@@ -114,6 +115,20 @@ def vault(settings: Settings) -> Vault:
     from cxplane.adapters.vault import vault_from
 
     return vault_from(os.environ, settings.secrets)
+
+
+def operator_key(settings: Settings) -> OperatorKey:
+    """What wraps the keys of customers: the vault's, or with the embedded store a file made beside it. StoreError if there is none."""
+    from cxplane.adapters.operator_key import from_vault, from_vault_or_file
+
+    held = vault(settings)
+    return from_vault(held) if settings.dsn else from_vault_or_file(held, settings.data / "keys" / "data.key")
+
+
+def new_operator_key() -> str:
+    from cxplane.adapters.operator_key import new_key
+
+    return new_key()
 
 
 def clock(settings: Settings) -> Clock:
@@ -260,7 +275,8 @@ async def open_store(settings: Settings, *, tenant: str | None = None) -> AsyncI
     from cxplane.adapters.postgres.store import open_store as open_postgres
 
     async with open_dsn(settings) as dsn:
-        store = await open_postgres(dsn, tenant=tenant or await tenant_of(settings, dsn))
+        found = tenant or await tenant_of(settings, dsn)
+        store = await open_postgres(dsn, tenant=found, operator=operator_key(settings))
         try:
             yield store
         finally:
@@ -375,7 +391,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[Plane]:
     from cxplane.adapters.postgres.store import open_store as open_postgres
 
     async with open_dsn(settings, serve=True) as dsn:
-        store = await open_postgres(dsn, tenant=await tenant_of(settings, dsn))
+        store = await open_postgres(dsn, tenant=await tenant_of(settings, dsn), operator=operator_key(settings))
         try:
             async with store_clock(settings, store) as time, _plane(settings, dsn, store, time) as plane:
                 yield plane

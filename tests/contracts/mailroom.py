@@ -38,7 +38,7 @@ def begun(id: str, **more: Any) -> Write:
 
 
 def letter(run: str, n: int) -> Write:
-    return Write(T, (run_told(run, what="note", by="test", at=datetime.now(UTC), n=n),))
+    return Write(T, (run_told(run, what="note", by="test", at=datetime.now(UTC), subject=None, n=n),))
 
 
 def drained(taken: TakenRun, seen: list[Any], took: list[str], *, idle: bool, **more: Any) -> Write:

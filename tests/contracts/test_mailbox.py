@@ -132,7 +132,15 @@ def _fields(entry: object) -> dict[str, object]:
 def said(id: str, key: str = "k1", type: str = "doc.in", *, keep: bool = False) -> Write:
     stream = f"sig_{id}"
     entry = signal_entry(
-        stream, type=type, source="test", id=id, key=key, data={"n": id}, at=datetime.now(UTC), actor="test"
+        stream,
+        type=type,
+        source="test",
+        id=id,
+        key=key,
+        data={"n": id},
+        at=datetime.now(UTC),
+        actor="test",
+        subject=None,
     )
     if keep:
         entry = replace(entry, body={**entry.body, "keep": True})

@@ -13,16 +13,14 @@ from cxplane.adapters.postgres.access import live_tenants
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.budget import Reservation
 from cxplane.domain.customer import Assurance, Identity
-from cxplane.domain.entries import (
-    approval_decided,
+from cxplane.domain.customer_entries import (
     conversation_opened,
     customer_assured,
     customer_changed,
     customer_consented,
     fact_recorded,
-    release_live,
-    release_made,
 )
+from cxplane.domain.entries import approval_decided, release_live, release_made
 from cxplane.domain.errors import Malformed
 from cxplane.domain.key_entries import key_created, key_revoked
 from cxplane.domain.record import (
@@ -208,7 +206,7 @@ async def test_what_did_not_happen_frees_its_key_and_budget(store: PostgresStore
         end = (
             decided("r1", "refuse")
             if how == "refused"
-            else approval_decided("a1", "r1", status=how, by="person:maria", at=NOW)
+            else approval_decided("a1", "r1", status=how, by="person:maria", at=NOW, subject="c1")
         )
         await store.append(Write(T, (end,), expect=("r1", "held")))
     assert await used(store) == (0, 0, 0)
@@ -232,7 +230,9 @@ async def test_what_is_unknown_or_done_keeps_its_key_and_budget(store: PostgresS
 
 async def test_an_edit_takes_over_key_and_budget_in_one_write(store: PostgresStore) -> None:
     await store.append(replace(held("r1", "a1", "k"), reservations=(takes(40, limit_money=50),)))
-    edit = approval_decided("a1", "r1", status="edited", by="person:maria", at=NOW, comment="less", replaced_by="r2")
+    edit = approval_decided(
+        "a1", "r1", status="edited", by="person:maria", at=NOW, subject="c1", comment="less", replaced_by="r2"
+    )
     write = allowed("r2", "k", takes(45, limit_money=50), replaces="r1")
     result = await store.append(replace(write, entries=(edit, *write.entries), expect=("r1", "held")))
     assert isinstance(result, Appended)
@@ -256,7 +256,7 @@ async def test_an_approved_request_keeps_its_own_key(store: PostgresStore) -> No
     write = Write(
         T,
         (
-            approval_decided("a1", "r1", status="approved", by="person:maria", at=NOW),
+            approval_decided("a1", "r1", status="approved", by="person:maria", at=NOW, subject="c1"),
             decided("r1", key="k"),
             intended("r1", key="k"),
         ),
@@ -491,7 +491,11 @@ async def test_approvals_are_listed_and_come_due(store: PostgresStore) -> None:
     second, end = await store.approvals(T, status="open", limit=1, cursor=cursor)
     assert ({first[0].id, second[0].id}, end) == ({"a1", "a2"}, None)
     await store.append(
-        Write(T, (approval_decided("a2", "r2", status="expired", by="cxplane", at=soon),), expect=("r2", "held"))
+        Write(
+            T,
+            (approval_decided("a2", "r2", status="expired", by="cxplane", at=soon, subject="c1"),),
+            expect=("r2", "held"),
+        )
     )
     assert await store.due_approvals(T, soon) == []
     assert [a.id for a in (await store.approvals(T, status="open"))[0]] == ["a1"]
@@ -575,8 +579,12 @@ async def test_the_situation_is_read_at_once(store: PostgresStore) -> None:
     await store.append(about(customer_changed("c1", attributes={"segment": "gold"}, identities=[], at=NOW, actor="x")))
     await store.append(about(conversation_opened("con1", customer=None, channel="chat", at=NOW, actor="x")))
     await store.append(about(conversation_opened("con1", customer="c1", channel="chat", at=NOW, actor="x")))
-    await store.append(about(fact_recorded("con1", name="reason", value="late", at=NOW, actor="agent:fin")))
-    await store.append(about(fact_recorded("con1", name="reason", value={"x": [1]}, at=NOW, actor="agent:pia")))
+    await store.append(
+        about(fact_recorded("con1", name="reason", value="late", at=NOW, actor="agent:fin", customer=None))
+    )
+    await store.append(
+        about(fact_recorded("con1", name="reason", value={"x": [1]}, at=NOW, actor="agent:pia", customer=None))
+    )
     there = await store.situation(T, "c1", "con1")
     assert there.customer is not None
     assert (there.customer.attributes, there.conversation_known, there.conversation_customer) == (

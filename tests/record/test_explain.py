@@ -73,7 +73,7 @@ def ended(status: Status, **more: object) -> NewEntry:
         Attempt(at, 12.0, "confirmed", "looked with billing.find_credit: it is done"),
     )
     outcome = Outcome("req_1", status, at, attempts=attempts, **more)  # type: ignore[arg-type]
-    return outcome_entry(outcome, release=GROUNDS.release)
+    return outcome_entry(outcome, release=GROUNDS.release, subject=None)
 
 
 APPROVED = (
@@ -81,7 +81,13 @@ APPROVED = (
     decision_entry(HELD),
     approval_opened(HELD, "apr_1", four_eyes=True),
     approval_decided(
-        "apr_1", "req_1", status="approved", by="person:maria", at=T + timedelta(minutes=9), comment="fair enough"
+        "apr_1",
+        "req_1",
+        status="approved",
+        by="person:maria",
+        at=T + timedelta(minutes=9),
+        subject=None,
+        comment="fair enough",
     ),
     decision_entry(ALLOWED),
     intent_entry(ALLOWED, at=T + timedelta(minutes=9), due=T + timedelta(minutes=10)),
@@ -138,15 +144,24 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
             "Change what the reasons name, then ask again: Above 5.00",
         ),
         (
-            (*APPROVED[:3], approval_decided("apr_1", "req_1", status="rejected", by="person:maria", at=T)),
+            (
+                *APPROVED[:3],
+                approval_decided("apr_1", "req_1", status="rejected", by="person:maria", at=T, subject=None),
+            ),
             "rejected",
             "anew",
         ),
-        ((*APPROVED[:3], approval_decided("apr_1", "req_1", status="expired", by="cxplane", at=T)), "expired", "anew"),
+        (
+            (*APPROVED[:3], approval_decided("apr_1", "req_1", status="expired", by="cxplane", at=T, subject=None)),
+            "expired",
+            "anew",
+        ),
         (
             (
                 *APPROVED[:3],
-                approval_decided("apr_1", "req_1", status="edited", by="person:m", at=T, replaced_by="req_2"),
+                approval_decided(
+                    "apr_1", "req_1", status="edited", by="person:m", at=T, subject=None, replaced_by="req_2"
+                ),
             ),
             "replaced",
             "See request req_2",
@@ -176,7 +191,7 @@ def test_erased_data_leaves_names_and_sources() -> None:
 
 def test_an_unknown_outcome_says_when_it_is_looked_at_again() -> None:
     outcome = Outcome("req_1", Status.UNKNOWN, T, error="not known yet")
-    entries = record(*APPROVED[:6], outcome_entry(outcome, release="r", due=T + timedelta(seconds=5)))
+    entries = record(*APPROVED[:6], outcome_entry(outcome, release="r", subject=None, due=T + timedelta(seconds=5)))
     assert "it looks again at 2026-01-05T10:00:05+00:00" in explain(entries)["next"]
 
 

@@ -33,6 +33,7 @@ from cxplane.domain.catalog import (
 )
 from cxplane.domain.people import Caller, CallerKind, Role, Team
 from cxplane.domain.release import ControlRepo, Plane, PolicyFile
+from cxplane.domain.retention import kept_for
 from cxplane.domain.values import Json, JsonObject, rate_per_second
 
 GATES = ("check", "test", "conformance")
@@ -88,6 +89,7 @@ def plane(document: Document) -> Plane:
         gates=tuple(said.get("release", {}).get("gates", GATES)),
         confidence=said.get("confidence"),
         access={permission: frozenset(roles) for permission, roles in said.get("access", {}).items()},
+        retention={name: kept_for(lasts) for name, lasts in said.get("retention", {}).items()},
     )
 
 

@@ -12,6 +12,9 @@ approval.decided        request id    approval request status decided_by replace
 customer.changed        customer id   (nothing: all is personal)         private: attributes identities
 customer.assurance      customer id   level method until
 customer.consent        customer id   purpose granted channel data source
+customer.erased         customer id   keys (id, proof) entries reason     (written by the erasure itself)
+customer.hold           customer id   on reason
+retention.applied       retention     keys classes proof                 (written by the step that destroys keys)
 conversation.opened     conversation  customer channel
 fact.recorded           conversation  name                               private: value
 release.made            release hash  hash note gates requested
@@ -52,7 +55,7 @@ Folding rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -69,7 +72,7 @@ from cxplane.domain.decision import (
 )
 from cxplane.domain.outcome import Attempt, Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import BudgetExhausted, Entry, NewEntry
+from cxplane.domain.record import BudgetExhausted, Entry, NewEntry, subject_of
 from cxplane.domain.request import ActionRequest, Candidate
 
 
@@ -78,7 +81,15 @@ def lean(body: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in body.items() if v is not None and v != [] and v != {} and v != ""}
 
 
-def request_entry(request: ActionRequest, *, version: int, key: str | None, body_hash: str | None = None) -> NewEntry:
+def request_entry(
+    request: ActionRequest,
+    *,
+    version: int,
+    key: str | None,
+    body_hash: str | None = None,
+    data: Collection[str] = (),
+) -> NewEntry:
+    """`data`: data classes of the action."""
     return NewEntry(
         kind="request",
         stream=request.id,
@@ -118,6 +129,8 @@ def request_entry(request: ActionRequest, *, version: int, key: str | None, body
             }
         ),
         cause=request.cause,
+        subject=subject_of(request.customer, request.conversation),
+        data=tuple(data),
     )
 
 
@@ -188,7 +201,7 @@ def decision_status(decision: Decision) -> Status:
     return {Verdict.ALLOW: Status.RUNNING, Verdict.HOLD: Status.HELD, Verdict.REFUSE: Status.REFUSED}[decision.verdict]
 
 
-def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntry:
+def decision_entry(decision: Decision, *, at: datetime | None = None, data: Collection[str] = ()) -> NewEntry:
     """`at` is the time by the wall; what judging saw as `now` is kept beside it where the two differ."""
     grounds = decision.grounds
     at = at or grounds.at
@@ -227,6 +240,8 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
         body=body,
         private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": _untold(decision)}),
         release=grounds.release,
+        subject=subject_of(decision.request.customer, decision.request.conversation),
+        data=tuple(data),
     )
 
 
@@ -327,7 +342,14 @@ def intent_entry(allowed: Allowed, *, at: datetime, due: datetime) -> NewEntry:
 
 
 def outcome_entry(
-    outcome: Outcome, *, release: str, due: datetime | None = None, actor: str = "cxplane", comment: str = ""
+    outcome: Outcome,
+    *,
+    release: str,
+    subject: str | None,
+    data: Collection[str] = (),
+    due: datetime | None = None,
+    actor: str = "cxplane",
+    comment: str = "",
 ) -> NewEntry:
     """`due` says when to look again, for an outcome that is still unknown; `comment` is a person's who settled it."""
     return NewEntry(
@@ -351,6 +373,8 @@ def outcome_entry(
         ),
         private=lean({"output": None if outcome.output is None else dict(outcome.output), "comment": comment}) or None,
         release=release,
+        subject=subject,
+        data=tuple(data),
     )
 
 
@@ -401,6 +425,7 @@ def approval_decided(
     status: str,
     by: str,
     at: datetime,
+    subject: str | None,
     comment: str = "",
     replaced_by: str | None = None,
 ) -> NewEntry:
@@ -414,54 +439,8 @@ def approval_decided(
             {"approval": approval, "request": request, "status": status, "decided_by": by, "replaced_by": replaced_by}
         ),
         private={"comment": comment} if comment else None,
+        subject=subject,
     )
-
-
-def customer_changed(
-    customer: str,
-    *,
-    attributes: Mapping[str, Any],
-    identities: Sequence[Mapping[str, str]],
-    at: datetime,
-    actor: str,
-) -> NewEntry:
-    return NewEntry(
-        "customer.changed",
-        customer,
-        at,
-        actor,
-        {},
-        lean({"attributes": dict(attributes), "identities": [dict(i) for i in identities]}),
-    )
-
-
-def customer_assured(customer: str, *, level: int, method: str, until: datetime, at: datetime, actor: str) -> NewEntry:
-    return NewEntry(
-        "customer.assurance", customer, at, actor, {"level": level, "method": method, "until": until.isoformat()}
-    )
-
-
-def customer_consented(
-    customer: str,
-    *,
-    purpose: str,
-    granted: bool,
-    source: str,
-    at: datetime,
-    actor: str,
-    channel: str | None = None,
-    data: Sequence[str] = (),
-) -> NewEntry:
-    body = {"purpose": purpose, "granted": granted, "source": source}
-    return NewEntry("customer.consent", customer, at, actor, body | lean({"channel": channel, "data": sorted(data)}))
-
-
-def conversation_opened(conversation: str, *, customer: str | None, channel: str, at: datetime, actor: str) -> NewEntry:
-    return NewEntry("conversation.opened", conversation, at, actor, lean({"customer": customer, "channel": channel}))
-
-
-def fact_recorded(conversation: str, *, name: str, value: Any, at: datetime, actor: str) -> NewEntry:
-    return NewEntry("fact.recorded", conversation, at, actor, {"name": name}, {"value": value})
 
 
 def release_made(

@@ -11,7 +11,8 @@
     ├── NotSealed            what is asked for is not under a signed checkpoint (yet)
     ├── StoreError           the store cannot be used (busy, wrong version, unreachable)
     │   ├── NothingLive      no release is live, so that no tenant can be meant without its name
-    │   └── StoreUnavailable the store does not answer now; asking again is safe
+    │   ├── StoreUnavailable the store does not answer now; asking again is safe
+    │   └── KeyDestroyed     the customer was erased while this was being written
     ├── CallerUnknown        nobody we know is asking (no, wrong, expired or forged credentials)
     ├── Forbidden            the caller is known, and may not do this
     ├── Malformed            the request cannot be understood
@@ -177,6 +178,17 @@ class StoreUnavailable(StoreError):
 
     def __init__(self, why: str) -> None:
         super().__init__(why, next="Ask again with the same key in a moment; nothing is done twice.")
+
+
+class KeyDestroyed(StoreError):
+    """Personal data was to be written under a key that was destroyed meanwhile: nothing of it is on record."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = tuple(keys)
+        super().__init__(
+            "the customer was erased while this was being written; nothing of it is on record",
+            next="Ask again if it is still wanted.",
+        )
 
 
 class CallerUnknown(CxplaneError):

@@ -14,6 +14,13 @@ from cxplane.domain.run import RunRow
 from cxplane.domain.values import JsonObject
 
 
+def subject_of(customer: str | None, conversation: str | None = None) -> str | None:
+    """Whose data it is: the customer's, else that of a conversation whose customer is not known (yet)."""
+    if customer is not None:
+        return customer
+    return None if conversation is None else f"~{conversation}"
+
+
 @dataclass(frozen=True, slots=True)
 class NewEntry:
     """One line to be added. Personal data goes to `private`, never to `body`."""
@@ -26,6 +33,22 @@ class NewEntry:
     private: JsonObject | None = field(default=None, repr=False)
     release: str | None = None
     cause: str | None = None
+    subject: str | None = None  # whose key seals `private` (see `subject_of`); None: the tenant's own
+    data: tuple[str, ...] = ()  # data classes of the action it is about; they say how long `private` is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Personal data that nobody can read any more: its key was destroyed."""
+
+    at: datetime
+    by: str
+    why: str  # erased | retention
+
+    @property
+    def words(self) -> str:
+        how = "erased" if self.why == "erased" else "put away, as plane.yaml says,"
+        return f"personal data was {how} on {self.at:%Y-%m-%d %H:%M} UTC by {self.by}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +65,7 @@ class Entry:
     private: JsonObject | None = field(default=None, repr=False)
     release: str | None = None
     cause: str | None = None
+    erased: Erasure | None = None  # why `private` is None though there was something
 
 
 @dataclass(frozen=True, slots=True)

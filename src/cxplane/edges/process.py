@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from cxplane.domain.masking import mask
 from cxplane.ports.telemetry import FOLLOWED
 
 
@@ -31,6 +32,13 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+class Masked(logging.Formatter):
+    """The last net: what looks like personal data does not reach the log, whoever said it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record))
 
 
 def log_to_stderr(level: str) -> None:
@@ -77,7 +85,8 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if trouble := _trouble(record):
             line["trouble"] = trouble
-        return json.dumps({name: value for name, value in line.items() if value is not None}, ensure_ascii=False)
+        told = {name: value for name, value in line.items() if value is not None}
+        return mask(json.dumps(told, ensure_ascii=False))
 
 
 class Text(logging.Formatter):
@@ -91,4 +100,4 @@ class Text(logging.Formatter):
         line = (
             f"{at} {record.levelname.lower():<7} {record.name.removeprefix('cxplane.')}: {record.getMessage()}{about}"
         )
-        return f"{line}\n{trouble}" if trouble else line
+        return mask(f"{line}\n{trouble}" if trouble else line)

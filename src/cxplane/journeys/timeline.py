@@ -98,6 +98,17 @@ class _Teller:
         for entry in self._entries:
             if teller := _KINDS.get(entry.kind):
                 told += teller(self, entry)
+        if gone := next((e for e in self._entries if e.erased is not None), None):
+            assert gone.erased is not None
+            told.append(
+                {
+                    "at": gone.erased.at.isoformat(),
+                    "position": self._entries[-1].position,
+                    "what": "erased",
+                    "text": _sentence(gone.erased.words),
+                    "actor": gone.erased.by,
+                }
+            )
         return told
 
     def _item(self, entry: Entry, text: str, *, step: str | None = None, how: str | None = None) -> Item:

@@ -17,6 +17,7 @@ from cxplane.domain.errors import CxplaneError, where_it_broke
 from cxplane.domain.outcome import Status
 from cxplane.domain.record import Appended, Write
 from cxplane.loop.approvals import Approvals
+from cxplane.loop.erasing import Erasing
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import Gate
 from cxplane.loop.legs import LEG, Legs
@@ -28,6 +29,7 @@ log = logging.getLogger("cxplane.background")
 
 EVERY_S = 1.0
 STUCK_S = 30.0  # without a success: no passing trouble any more
+RETAIN_S = 3600.0  # between two looks at what has been kept long enough
 CONCURRENCY = 256  # jobs at once; most of them wait for a system
 LEASE = timedelta(seconds=60)  # for one look into what is not known; a second look at the same time does no harm
 RESOLVE = "resolve_outcome"
@@ -41,6 +43,7 @@ class Background:
         approvals: Approvals,
         legs: Legs,
         work: Work,
+        erasing: Erasing,
         *,
         works: bool,
         sealer: Sealer | None = None,
@@ -48,7 +51,8 @@ class Background:
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
-        self._concurrency, self._sealer, self._seal_every = concurrency, sealer, seal_every
+        self._concurrency, self._erasing = concurrency, erasing
+        self._sealer, self._seal_every = sealer, seal_every
         self._tasks: list[asyncio.Task[None]] = []
         self._failing: dict[str, float] = {}  # step -> since when, without a success between
 
@@ -60,6 +64,7 @@ class Background:
                 ("due", self._sweep),
                 ("pulse", self._legs.pulse.beat),
                 ("times", self._legs.watch_times),
+                ("retention", self._retain),
                 ("work", lambda: self._work.run(handlers, concurrency=self._concurrency)),
             ):
                 self._tasks.append(asyncio.create_task(self._always(name, step)))
@@ -99,6 +104,10 @@ class Background:
                 self._failing.setdefault(name, time.monotonic())
                 log.error("%s failed; it goes on in a moment: %s", name, where_it_broke(problem))
             await asyncio.sleep(EVERY_S)
+
+    async def _retain(self) -> None:
+        await self._erasing.retain()
+        await asyncio.sleep(RETAIN_S)
 
     async def _sweep(self) -> None:
         clock, store = self._gate.clock, self._gate.store

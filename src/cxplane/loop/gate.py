@@ -34,6 +34,7 @@ from cxplane.domain.record import (
     NewEntry,
     RequestTaken,
     Write,
+    subject_of,
 )
 from cxplane.domain.request import ActionRequest, Candidate
 from cxplane.domain.values import JsonObject, new_id
@@ -167,12 +168,13 @@ class Gate:
         """What puts a decision on record, with all that it takes; and the approval that it opens."""
         request = decision.request
         action = live.rulebook.action(request.action)
+        data = action.data if action else ()
         key = decision.key if isinstance(decision, (Allowed, Held)) else None
         entries = list(before)
         if not known:
             version = action.version if action else 0
-            entries.append(request_entry(request, version=version, key=key, body_hash=body_hash))
-        entries.append(decision_entry(decision, at=self.clock.now()))
+            entries.append(request_entry(request, version=version, key=key, body_hash=body_hash, data=data))
+        entries.append(decision_entry(decision, at=self.clock.now(), data=data))
         approval = None
         reserve: tuple[Any, ...] = ()
         if isinstance(decision, Held):
@@ -233,7 +235,7 @@ class Gate:
         """Append it; False if somebody else told the outcome first."""
         if outcome.status is Status.UNKNOWN and due is None:
             due = self.clock.now() + FIRST_LOOK
-        entry = outcome_entry(outcome, release=live.release.hash, due=due)
+        entry = self.outcome_entry(live, allowed, outcome, due=due)
         with self.stage("outcome"):
             result = await self.store.append(Write(self.tenant, (entry,), expect=(outcome.request, standing)))
         return isinstance(result, Appended)
@@ -263,17 +265,31 @@ class Gate:
     ) -> tuple[NewEntry, ...]:
         """A read that was done: request, decision, outcome."""
         action = live.rulebook.action(allowed.request.action)
+        data = action.data if action else ()
         entries = []
         if not known:
             version = action.version if action else 0
-            entries.append(request_entry(allowed.request, version=version, key=None, body_hash=body_hash))
-        entries.append(decision_entry(allowed, at=self.clock.now()))
+            entries.append(request_entry(allowed.request, version=version, key=None, body_hash=body_hash, data=data))
+        entries.append(decision_entry(allowed, at=self.clock.now(), data=data))
         told = replace(outcome, output=None)  # what was read stays in the system it came from
-        entries.append(outcome_entry(told, release=live.release.hash))
+        entries.append(self.outcome_entry(live, allowed, told))
         return tuple(entries)
+
+    def outcome_entry(self, live: Live, allowed: Allowed, outcome: Outcome, *, due: datetime | None = None) -> NewEntry:
+        """How something allowed ended, as the record keeps it."""
+        request = allowed.request
+        action = live.rulebook.action(request.action)
+        return outcome_entry(
+            outcome,
+            release=live.release.hash,
+            subject=subject_of(request.customer, request.conversation),
+            data=action.data if action else (),
+            due=due,
+        )
 
     async def _previewed(self, live: Live, decision: Decision, body_hash: str | None) -> RequestView:
         action = live.rulebook.action(decision.request.action)
+        data = action.data if action else ()
         would: JsonObject | None = None
         error = None
         if action is not None and not isinstance(decision, Refused):
@@ -282,8 +298,10 @@ class Gate:
             except SystemFailure as problem:
                 error = str(problem)
         entries = (
-            request_entry(decision.request, version=action.version if action else 0, key=None, body_hash=body_hash),
-            decision_entry(decision, at=self.clock.now()),
+            request_entry(
+                decision.request, version=action.version if action else 0, key=None, body_hash=body_hash, data=data
+            ),
+            decision_entry(decision, at=self.clock.now(), data=data),
         )
         result = await self.store.append(Write(self.tenant, entries, new_request=decision.request.id))
         if not isinstance(result, Appended):

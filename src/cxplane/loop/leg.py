@@ -23,12 +23,11 @@ from cxplane.domain.decision import Allowed, Decision, Held, Refused
 from cxplane.domain.entries import (
     approval_decided,
     decision_entry,
-    outcome_entry,
     request_entry,
 )
 from cxplane.domain.errors import Conflict, Malformed, NotFound
 from cxplane.domain.outcome import Outcome, Status
-from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write
+from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write, subject_of
 from cxplane.domain.run import (
     INTERNAL,
     Advanced,
@@ -295,7 +294,7 @@ class Leg:
                     self._changed = True
             case StopRun():
                 by = f"journey:{self._run.journey}"
-                self._pending.append(run_told(effect.run, what="cancel", by=by, at=now))
+                self._pending.append(run_told(effect.run, what="cancel", by=by, at=now, subject=None))
             case StartRun():
                 try:
                     await self._triggers.start_child(self._run, effect)
@@ -338,8 +337,9 @@ class Leg:
 
     def _note(self, live: Live, refused: Refused) -> None:
         action = live.rulebook.action(refused.request.action)
-        self._pending.append(request_entry(refused.request, version=action.version if action else 0, key=None))
-        self._pending.append(decision_entry(refused, at=self._gate.clock.now()))
+        version, data = (action.version, action.data) if action else (0, ())
+        self._pending.append(request_entry(refused.request, version=version, key=None, data=data))
+        self._pending.append(decision_entry(refused, at=self._gate.clock.now(), data=data))
 
     async def _put(self, live: Live, decision: Decision) -> None:
         """Everything that is pending, the state, and this decision in one commit; if that cannot be, one after the other."""
@@ -377,7 +377,10 @@ class Leg:
                 continue
             by, now = f"journey:{self._run.journey}", self._gate.clock.now()
             why = "the run does not want it any more"
-            entry = approval_decided(row.approval, row.id, status="rejected", by=by, at=now, comment=why)
+            subject = subject_of(row.customer, row.conversation)
+            entry = approval_decided(
+                row.approval, row.id, status="rejected", by=by, at=now, subject=subject, comment=why
+            )
             if self._changed:  # first that it is not wanted, then that it is withdrawn
                 await self._commit(rest=False)
             write = Write(self._tenant, (entry,), fence=self._fence, expect=(row.id, Status.HELD))
@@ -400,7 +403,8 @@ class Leg:
             if self._expect is not None:  # one outcome a commit
                 await self._commit(rest=False)
             due_at = self._gate.clock.now() + FIRST_LOOK if outcome.status is Status.UNKNOWN else None
-            self._pending.append(outcome_entry(outcome, release=allowed.grounds.release, due=due_at))
+            live = await self._gate.releases.at(allowed.grounds.release)
+            self._pending.append(self._gate.outcome_entry(live, allowed, outcome, due=due_at))
             self._expect = (outcome.request, Status.RUNNING)
             self._changed = True
             self._events.append(settled_outcome(outcome))

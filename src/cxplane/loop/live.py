@@ -85,6 +85,7 @@ class Releases:
         try:
             live = await self.at(hash)
             self._systems.use(live.release.repo.systems)
+            self._store.keep(self._tenant, live.release.repo.plane.retention)
             self.live, self.trouble = live, None
             log.info("release %s is live", hash[:12])
         except (ControlError, StoreError) as problem:

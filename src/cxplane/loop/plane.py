@@ -8,10 +8,11 @@ from typing import Any
 
 from cxplane.decide.rulebook import Rulebook
 from cxplane.domain.entries import outcome_entry
+from cxplane.domain.erasure import CustomerErased, Left
 from cxplane.domain.errors import CallerUnknown, Conflict, Forbidden, NotFound
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import Appended, Entry, RequestRow, Write
+from cxplane.domain.record import Appended, Entry, RequestRow, Write, subject_of
 from cxplane.domain.release import Release, ReleaseInfo
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject, derived_id
@@ -20,6 +21,7 @@ from cxplane.loop.access import must, sees_record, within
 from cxplane.loop.approvals import Approvals
 from cxplane.loop.background import CONCURRENCY, Background
 from cxplane.loop.customers import Customers
+from cxplane.loop.erasing import Erasing
 from cxplane.loop.explaining import Explained, Explaining
 from cxplane.loop.gate import Gate
 from cxplane.loop.governance import Governance
@@ -66,6 +68,7 @@ class Plane:
         self.gate = Gate(tenant, store, self.live, clock, telemetry)
         self.desk = Approvals(self.gate)
         self.people = Customers(tenant, store, self.live, clock)
+        self.erasing = Erasing(tenant, store, self.live, clock)
         self.governance = Governance(tenant, store, self.live)
         self.triggers = Triggers(tenant, store, self.live, clock, work)
         self.replays = Replays(tenant, store, self.live)
@@ -76,6 +79,7 @@ class Plane:
             self.desk,
             Legs(self.gate, self.triggers, lease),
             work,
+            self.erasing,
             works=works,
             sealer=sealer,
             seal_every=seal_every,
@@ -218,7 +222,15 @@ class Plane:
             confirmed_by=caller.name,
             error=None if done else "a person found that it was not done",
         )
-        entry = outcome_entry(outcome, release=row.release or live.release.hash, actor=caller.name, comment=comment)
+        action = live.rulebook.action(row.action)
+        entry = outcome_entry(
+            outcome,
+            release=row.release or live.release.hash,
+            subject=subject_of(row.customer, row.conversation),
+            data=action.data if action else (),
+            actor=caller.name,
+            comment=comment,
+        )
         result = await self.store.append(Write(self.tenant, (entry,), expect=(id, row.status)))
         if not isinstance(result, Appended):
             raise Conflict(f"request {id} was settled by now", next="Look at it again.")
@@ -338,6 +350,15 @@ class Plane:
 
     async def consent(self, caller: Caller, id: str, **said: Any) -> Any:
         return await self.people.consent(caller, id, **said)
+
+    async def erase(self, caller: Caller, customer: str, *, reason: str = "") -> CustomerErased:
+        return await self.erasing.erase(caller, customer, reason=reason)
+
+    async def left_of(self, caller: Caller, customer: str) -> Left:
+        return await self.erasing.left(caller, customer)
+
+    async def hold(self, caller: Caller, customer: str, *, on: bool, reason: str = "") -> None:
+        await self.erasing.hold(caller, customer, on=on, reason=reason)
 
     async def open_conversation(self, caller: Caller, **opened: Any) -> str:
         return await self.people.open_conversation(caller, **opened)

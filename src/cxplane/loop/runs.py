@@ -11,7 +11,7 @@ from typing import Any
 from cxplane.domain.errors import Conflict, Forbidden, Malformed, NotFound, StoreError
 from cxplane.domain.journey import Journey
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import Appended, Entry, NewEntry, Write
+from cxplane.domain.record import Appended, Entry, NewEntry, Write, subject_of
 from cxplane.domain.run import Run, RunRow, RunStatus, TaskRow, Told, state_from
 from cxplane.domain.run_entries import run_told, task_answered
 from cxplane.domain.values import Json, JsonObject, derived_id, new_id
@@ -215,6 +215,7 @@ class Journeys:
                 what=what,
                 by=caller.name,
                 at=self._clock.now(),
+                subject=subject_of(row.customer, row.conversation),
                 comment=comment,
                 step=step,
                 compensate=None if compensate else False,
@@ -277,6 +278,7 @@ class Journeys:
                     what="cancel",
                     by=caller.name,
                     at=self._clock.now(),
+                    subject=subject_of(row.customer, row.conversation),
                     comment=comment,
                     compensate=False,
                     switched_to=new,
@@ -331,6 +333,7 @@ class Journeys:
                             what="migrate",
                             by=caller.name,
                             at=self._clock.now(),
+                            subject=None,  # nothing in it is private
                             release=new_hash,
                             positions=dict(positions) or None,
                         )
@@ -431,8 +434,16 @@ class Journeys:
         if row.what == "stuck":
             step = None if said["do"] in ("cancel", "fail") else row.step or None
             await self.steer(caller, row.run, str(said["do"]), step=step, comment=comment)
+        about = await self._row(row.run)
         entry = task_answered(
-            id, row.run, by=caller.name, how="answered", answer=said, at=self._clock.now(), comment=comment
+            id,
+            row.run,
+            by=caller.name,
+            how="answered",
+            answer=said,
+            at=self._clock.now(),
+            subject=subject_of(about.customer, about.conversation),
+            comment=comment,
         )
         await self._tell(entry)
         row = await self.task(caller, id)

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from cxplane.domain.customer import Customer, Situation
+from cxplane.domain.erasure import CustomerErased, Left, UnderWay
 from cxplane.domain.record import (
     AppendResult,
     ApprovalRow,
@@ -21,6 +22,7 @@ from cxplane.domain.record import (
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
+from cxplane.domain.retention import Retention
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
 from cxplane.ports.seal import Seals
@@ -96,8 +98,34 @@ class RunStore(Protocol):
         """Wake runs again that have been busy since before then with no job for them: nobody is at work there."""
         ...
 
+    async def listeners(self, tenant: str, type: str, key: str) -> Sequence[str | None]:
+        """Whose runs listen for such a signal: the subjects (`subject_of`) of the runs, each once."""
+        ...
+
     async def requests(self, tenant: str, run: str) -> Sequence[str]:
         """Ids of what a run asked for, oldest first."""
+        ...
+
+
+class ErasureStore(Protocol):
+    """Keys of customers, destroyed: what they sealed nobody reads any more, and the record's proofs still stand."""
+
+    async def erase(
+        self, tenant: str, customer: str, *, at: datetime, by: str, reason: str
+    ) -> CustomerErased | UnderWay:
+        """Destroy all keys of a customer, empty what is folded of them and say so on record, in one transaction."""
+        ...
+
+    async def left(self, tenant: str, customer: str) -> Left:
+        """Looks at every entry of the tenant."""
+        ...
+
+    async def retain(self, tenant: str, retention: Retention, *, now: datetime, by: str) -> int:
+        """Destroy the keys whose time is over, except where something is under way or on hold; how many."""
+        ...
+
+    async def rewrap(self, *, limit: int = 1000) -> int:
+        """Wrap the tenant's next keys by the newest operator key; how many. 0: all are."""
         ...
 
 
@@ -121,8 +149,18 @@ class Store(Protocol):
     @property
     def seals(self) -> Seals: ...
 
+    @property
+    def erasing(self) -> ErasureStore: ...
+
     async def append(self, write: Write) -> AppendResult:
-        """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit."""
+        """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit.
+
+        `private` is sealed with the key of its subject. Raises KeyDestroyed where the subject was erased meanwhile.
+        """
+        ...
+
+    def keep(self, tenant: str, retention: Retention) -> None:
+        """How long personal data of a tenant is kept, by class: what is written from now on is put away accordingly."""
         ...
 
     # what judging needs

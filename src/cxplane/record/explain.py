@@ -58,7 +58,7 @@ def _request(entry: Entry) -> dict[str, Any]:
     told = {name: body[name] for name in (*kept, *links) if body.get(name) is not None}
     told |= {"by": body["caller"], "at": entry.at.isoformat(), "position": entry.position}
     if private is None:
-        return told | {"input": None, "private": "not shown, or erased"}
+        return told | {"input": None, "private": entry.erased.words if entry.erased else "not shown, or erased"}
     told["input"] = dict(private.get("input", {}))
     if private.get("reason"):
         told["said_reason"] = private["reason"]

@@ -104,7 +104,7 @@ def _asked(told: Mapping[str, Any], zone: str) -> Section:
     if request.get("undoes"):
         lines.append(f"to take back request {request['undoes']}")
     if request.get("input") is None:
-        lines.append("Input: not shown, or erased")
+        lines.append(f"Input: {request.get('private', 'not shown, or erased')}")
     else:
         lines += [Line(value(given), name) for name, given in request["input"].items()]
     for name, given in request.get("recorded", {}).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -45,8 +45,9 @@ def entry(row: Any) -> Entry:
     return Entry(*row)
 
 
-def approval_row(row: Any) -> ApprovalRow:
+def approval_row(row: Any, comment: str | None) -> ApprovalRow:
     values = list(row)
+    values[13] = comment
     values[5] = tuple(tuple(s) for s in values[5])
     return ApprovalRow(*values)
 
@@ -61,14 +62,14 @@ def key_row(row: Any) -> KeyRow:
     return KeyRow(*values)
 
 
-def run_row(row: Any) -> RunRow:
-    values = list(row)
-    values[11], values[12] = tuple(values[11]), tuple(values[12])
+def run_row(row: Any, waits: Sequence[str]) -> RunRow:
+    values = list(row)[:15]
+    values[11], values[12] = tuple(values[11]), tuple(waits)
     return RunRow(*values)
 
 
-def task_row(row: Any) -> TaskRow:
-    told, answer = row["told"] or {}, row["answer"] or {}
+def task_row(row: Any, told: Mapping[str, Any] | None, answer: Mapping[str, Any] | None) -> TaskRow:
+    told, answer = told or {}, answer or {}
     return TaskRow(
         id=row["id"],
         run=row["run"],
@@ -95,8 +96,8 @@ def task_row(row: Any) -> TaskRow:
     )
 
 
-def taken_run(tenant: str, found: Mapping[str, Any]) -> TakenRun:
-    """From what `cxplane.take_runs` answers."""
+def taken_run(tenant: str, found: Mapping[str, Any], input: Any, state: Any, privates: Sequence[Any]) -> TakenRun:
+    """From what `cxplane.take_runs` answers; `privates`: those of the mail."""
     return TakenRun(
         fence=Fence(found["i"], found["e"]),
         before=found["o"],
@@ -113,17 +114,17 @@ def taken_run(tenant: str, found: Mapping[str, Any]) -> TakenRun:
             key=found["k"],
             parent=found["p"],
         ),
-        input=found["n"] or {},
-        state=found["x"],
-        mail=tuple(Mail(ref, body, private) for ref, body, private in found["m"]),
+        input=input or {},
+        state=state,
+        mail=tuple(Mail(ref, body, private) for (ref, body, _), private in zip(found["m"], privates, strict=True)),
     )
 
 
-def customer(row: Any) -> Customer:
+def customer(row: Any, attributes: Mapping[str, Any], identities: Sequence[Mapping[str, str]]) -> Customer:
     return Customer(
         id=row["id"],
-        attributes=row["attributes"],
-        identities=tuple(Identity(i["kind"], i["value"]) for i in row["identities"]),
+        attributes=attributes,
+        identities=tuple(dict.fromkeys(Identity(i["kind"], i["value"]) for i in identities)),
         assurances=tuple(
             Assurance(a["level"], a["method"], datetime.fromisoformat(a["until"])) for a in row["assurances"]
         ),
@@ -142,7 +143,12 @@ def customer(row: Any) -> Customer:
 
 
 def recorded(values: Mapping[str, Any]) -> dict[str, Recorded]:
-    return {name: Recorded(name, v["value"], v["by"], datetime.fromisoformat(v["at"])) for name, v in values.items()}
+    """What was erased has no value any more, and counts as never recorded."""
+    return {
+        name: Recorded(name, v["value"], v["by"], datetime.fromisoformat(v["at"]))
+        for name, v in values.items()
+        if "value" in v
+    }
 
 
 def cursor(*parts: datetime | str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 
+from cxplane.adapters.operator_key import OperatorKey, from_vault
 from cxplane.adapters.postgres import rows
 from cxplane.adapters.postgres.access import Access, open_access
 from cxplane.adapters.postgres.connect import (
@@ -19,17 +20,21 @@ from cxplane.adapters.postgres.connect import (
     PATIENCE_S,
     as_it_was,
     asking,
+    connect,
     connecting,
     prepare,
     session,
 )
+from cxplane.adapters.postgres.erasing import Erasing
 from cxplane.adapters.postgres.figures import figures
+from cxplane.adapters.postgres.private import Private
 from cxplane.adapters.postgres.runs import Runs
 from cxplane.adapters.postgres.seals import PostgresSeals
+from cxplane.adapters.postgres.subject_keys import SubjectKeys
 from cxplane.adapters.postgres.together import Together
 from cxplane.adapters.postgres.writer import WAITING, Writer
 from cxplane.domain.customer import Customer, Situation
-from cxplane.domain.errors import StoreUnavailable
+from cxplane.domain.errors import KeyDestroyed, StoreUnavailable
 from cxplane.domain.record import (
     AppendResult,
     ApprovalRow,
@@ -42,17 +47,23 @@ from cxplane.domain.record import (
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
+from cxplane.domain.retention import Retention
 from cxplane.ports.seal import Seals
-from cxplane.ports.store import Figures, RunStore
+from cxplane.ports.store import ErasureStore, Figures, RunStore
 
 READERS = 8
+SLOW_S = 3600.0  # for what looks at every entry
 
 
-async def open_store(dsn: str, *, tenant: str, readers: int = READERS) -> PostgresStore:
+async def open_store(
+    dsn: str, *, tenant: str, readers: int = READERS, operator: OperatorKey | None = None
+) -> PostgresStore:
     """The store at this address for one tenant, its schema brought forward. Of other tenants it sees and writes nothing.
 
-    Raises StoreError (wrong version, newer schema, no access) or StoreUnavailable (nobody answers).
+    `operator`: the operator's key; None: from the environment.
+    Raises StoreError (wrong version, newer schema, no access, no key) or StoreUnavailable (nobody answers).
     """
+    operator = operator or from_vault()
     access = await open_access(dsn, tenant)
     with connecting():
         pool = await asyncpg.create_pool(
@@ -65,7 +76,13 @@ async def open_store(dsn: str, *, tenant: str, readers: int = READERS) -> Postgr
             reset=as_it_was,
             server_settings=session("cxplane reader", access),
         )
-    return PostgresStore(dsn, pool, access)
+    store = PostgresStore(dsn, pool, access, operator)
+    try:
+        await store.subject_keys.check()
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
 
 
 _SPENT = """
@@ -84,11 +101,15 @@ group by 1, 2, 3
 class PostgresStore:
     """Made by `open_store`. Readers have connections of their own, so that no question waits for a commit."""
 
-    def __init__(self, dsn: str, pool: Any, access: Access) -> None:
+    def __init__(self, dsn: str, pool: Any, access: Access, operator: OperatorKey) -> None:
         self._dsn, self._pool, self.access = dsn, pool, access
+        self.subject_keys = SubjectKeys(self._rows, operator)
+        self._private = Private(self.subject_keys)
         self._writer = Writer(dsn, access)
-        self.runs: RunStore = Runs(self)
+        self._sealing = 0  # writes that are on their way to the writer
+        self.runs: RunStore = Runs(self, self._private)
         self.seals: Seals = PostgresSeals(self._rows)
+        self.erasing: ErasureStore = Erasing(self._rows, self._slow, self.subject_keys)
         self._situations = Together(self._ask_situations, links=2)
         self._claims = Together(self._ask_claims, links=2)
 
@@ -101,26 +122,44 @@ class PostgresStore:
         return self.access.tenant
 
     async def append(self, write: Write) -> AppendResult:
-        return await self._writer.append(write)
+        self._sealing += 1
+        try:
+            sealed, keys = await self._private.seal(write)
+        finally:
+            self._sealing -= 1
+        try:
+            return await self._writer.append(sealed, keys)
+        except KeyDestroyed as problem:
+            self.subject_keys.forget(write.tenant, problem.keys)
+            raise
+
+    def keep(self, tenant: str, retention: Retention) -> None:
+        self._private.retention[tenant] = retention
 
     # what judging needs -------------------------------------------------------------------------------
 
     async def situation(self, tenant: str, customer: str | None, conversation: str | None) -> Situation:
         row = await self._situations(tenant, customer, conversation)
+        if row["wrapped"] is not None:
+            self.subject_keys.learn(tenant, row["key_id"], row["wrapped"], row["wrapped_by"])
+        kept = [row["attributes"], row["identities"], row["recorded"]]
+        attributes, identities, recorded = await self._private.open_all(tenant, kept)
         return Situation(
-            customer=rows.customer(row) if row["id"] is not None else None,
+            customer=rows.customer(row, attributes, identities) if row["id"] is not None else None,
             conversation_known=conversation is None or row["known"],
             conversation_customer=row["talks_to"],
-            recorded=rows.recorded(row["recorded"] or {}),
+            recorded=rows.recorded(recorded or {}),
         )
 
     async def _ask_situations(self, wanted: Sequence[tuple[str, str | None, str | None]]) -> list[Any]:
         return await self._rows(
             "select c.id, c.attributes, c.identities, c.assurances, c.consents,"
-            " v.id is not null as known, v.customer as talks_to, v.recorded"
+            " v.id is not null as known, v.customer as talks_to, v.recorded, k.id as key_id, k.wrapped, k.wrapped_by"
             " from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (tenant, customer, conversation, n)"
             # one by one by their key (offset 0): with policies in the way, an early plan would hash all customers
             " left join lateral (select * from cxplane.customer where tenant = w.tenant and id = w.customer offset 0) c on true"
+            " left join lateral (select id, wrapped, wrapped_by from cxplane.subject_key where tenant = w.tenant"
+            " and subject = w.customer and shelf = '' and wrapped is not null offset 0) k on c.id is not null"
             " left join lateral (select * from cxplane.conversation where tenant = w.tenant and id = w.conversation offset 0) v"
             " on true order by w.n",
             *([one[n] for one in wanted] for n in range(3)),
@@ -170,7 +209,8 @@ class PostgresStore:
             if moment is not None:
                 values.append(moment)
                 where.append(f"at {word} ${len(values)}")
-        return await self._newest("cxplane.request", rows.REQUEST, "at", where, values, cursor, limit, rows.request_row)
+        found, after = await self._newest("cxplane.request", rows.REQUEST, "at", where, values, cursor, limit)
+        return [rows.request_row(r) for r in found], after
 
     async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:
         found = await self._rows(
@@ -178,7 +218,7 @@ class PostgresStore:
             tenant,
             stream,
         )
-        return [rows.entry(r) for r in found]
+        return await self._private.entries(tenant, found)
 
     async def entries(
         self, tenant: str, *, after: int = 0, kind: str | None = None, stream: str | None = None, limit: int = 100
@@ -186,7 +226,7 @@ class PostgresStore:
         found = await self._rows(
             f"select {rows.ENTRY} from cxplane.entries_after($1, $2, $3, $4, $5)", tenant, after, kind, stream, limit
         )
-        return [rows.entry(r) for r in found]
+        return await self._private.entries(tenant, found)
 
     # work that waits ----------------------------------------------------------------------------------
 
@@ -209,7 +249,7 @@ class PostgresStore:
 
     async def approval(self, tenant: str, id: str) -> ApprovalRow | None:
         row = await self._row(f"select {rows.APPROVAL} from cxplane.approval where tenant = $1 and id = $2", tenant, id)
-        return rows.approval_row(row) if row else None
+        return rows.approval_row(row, await self._private.open(tenant, row["comment"])) if row else None
 
     async def approvals(
         self, tenant: str, *, status: str | None = None, cursor: str | None = None, limit: int = 50
@@ -220,9 +260,9 @@ class PostgresStore:
             where.append("status = $2")
             if status == "open":
                 where.append("status = 'open'")  # said in so many words, so that the index of open ones serves
-        return await self._newest(
-            "cxplane.approval", rows.APPROVAL, "opened_at", where, values, cursor, limit, rows.approval_row
-        )
+        found, after = await self._newest("cxplane.approval", rows.APPROVAL, "opened_at", where, values, cursor, limit)
+        comments = await self._private.open_all(tenant, [r["comment"] for r in found])
+        return [rows.approval_row(r, c) for r, c in zip(found, comments, strict=True)], after
 
     async def due_approvals(self, tenant: str, now: datetime, *, limit: int = 50) -> Sequence[ApprovalRow]:
         found = await self._rows(
@@ -232,13 +272,13 @@ class PostgresStore:
             now,
             limit,
         )
-        return [rows.approval_row(r) for r in found]
+        return [rows.approval_row(r, None) for r in found]  # open: nobody has said anything yet
 
     # customers ----------------------------------------------------------------------------------------
 
     async def customer(self, tenant: str, id: str) -> Customer | None:
         row = await self._row(f"select {rows.CUSTOMER} from cxplane.customer where tenant = $1 and id = $2", tenant, id)
-        return rows.customer(row) if row else None
+        return (await self._customers(tenant, [row]))[0] if row else None
 
     async def customers(
         self, tenant: str, *, cursor: str | None = None, limit: int = 50
@@ -250,8 +290,14 @@ class PostgresStore:
             after,
             limit + 1,
         )
-        page = [rows.customer(r) for r in found[:limit]]
+        page = await self._customers(tenant, found[:limit])
         return page, rows.cursor(page[-1].id) if len(found) > limit else None
+
+    async def _customers(self, tenant: str, found: Sequence[Any]) -> list[Customer]:
+        kept = await self._private.open_all(tenant, [(r["attributes"], r["identities"]) for r in found])
+        return [
+            rows.customer(r, attributes, identities) for r, (attributes, identities) in zip(found, kept, strict=True)
+        ]
 
     # budgets, releases, keys --------------------------------------------------------------------------
 
@@ -377,6 +423,8 @@ class PostgresStore:
 
     async def aclose(self) -> None:
         """What waits to be written is written first."""
+        while self._sealing:  # noqa: ASYNC110 -- a moment at the very end
+            await asyncio.sleep(0.001)
         await self._writer.aclose()
         self._pool.terminate()
 
@@ -395,6 +443,16 @@ class PostgresStore:
                     raise
             await asyncio.sleep(0.05)
 
+    async def _slow(self, sql: str, *values: Any, owner: bool = False) -> list[Any]:
+        """On a connection of its own, for as long as it takes; not asked again by itself. `owner`: of the tables, not of a tenant."""
+        link = await connect(self._dsn, "cxplane slow", None if owner else self.access)
+        try:
+            with asking():
+                found: list[Any] = await link.fetch(sql, *values, timeout=SLOW_S)
+                return found
+        finally:
+            link.terminate()
+
     async def _row(self, sql: str, *values: Any) -> Any:
         found = await self._rows(sql, *values)
         return found[0] if found else None
@@ -408,9 +466,8 @@ class PostgresStore:
         values: list[Any],
         cursor: str | None,
         limit: int,
-        read: Any,
     ) -> tuple[list[Any], str | None]:
-        """A page of a list, newest first, and where the next one starts."""
+        """A page of rows, newest first, and where the next one starts."""
         if cursor is not None:
             values += rows.time_cursor(cursor)
             where.append(f"({by}, id) < (${len(values) - 1}, ${len(values)})")
@@ -419,5 +476,4 @@ class PostgresStore:
             f"select {columns} from {table} where {' and '.join(where)} order by {by} desc, id desc limit ${len(values)}",
             *values,
         )
-        page = [read(r) for r in found[:limit]]
-        return page, rows.cursor(found[limit - 1][by], found[limit - 1]["id"]) if len(found) > limit else None
+        return found[:limit], rows.cursor(found[limit - 1][by], found[limit - 1]["id"]) if len(found) > limit else None

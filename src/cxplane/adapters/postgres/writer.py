@@ -16,7 +16,7 @@ import asyncpg
 import msgspec
 
 from cxplane.adapters.postgres.connect import GONE, MALFORMED, PATIENCE_S, Held, asking, connect, malformed
-from cxplane.domain.errors import Malformed, Overloaded, StoreError, StoreUnavailable, where_it_broke
+from cxplane.domain.errors import KeyDestroyed, Malformed, Overloaded, StoreError, StoreUnavailable, where_it_broke
 from cxplane.domain.record import (
     Appended,
     AppendResult,
@@ -48,7 +48,7 @@ _LOOK = (
     " cxplane.conversation, cxplane.run, cxplane.mailbox, cxplane.inbox, cxplane.timer, cxplane.listen, cxplane.recent,"
     " cxplane.signal, cxplane.task, cxplane.pgqueuer"
 )
-_APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7) a"
+_APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7, $8, $9) a"
 _SETTLES = ("outcome", "approval.decided", "decision")
 _NO_NEWS = ("outcome", "approval.decided", "task.answered")  # to the run, where its own leg writes them
 _TRANSIENT = (
@@ -69,6 +69,7 @@ class Waiting:
     calling: list[tuple[str, str, str]]
     months: set[date]
     releases: set[str]
+    sealing: list[tuple[str, str]]
     answer: asyncio.Future[AppendResult] = field(repr=False)
     since: float = field(default_factory=time.monotonic)
 
@@ -101,13 +102,13 @@ class Writer:
         oldest = now - self._queue[0].since if self._queue else 0.0
         return max(oldest, self._append_s if now - self._measured < STALE_S else 0.0)
 
-    async def append(self, write: Write) -> AppendResult:
-        """Raises Malformed, Overloaded, StoreUnavailable (then it is on record or not: ask again with the same request id)."""
+    async def append(self, write: Write, keys: Sequence[str] = ()) -> AppendResult:
+        """`keys`: ids of those that seal it. Raises Malformed, KeyDestroyed, Overloaded, StoreUnavailable (then it is on record or not: ask again with the same request id)."""
         if self._closing:
             raise StoreUnavailable("the store is being closed")
         if len(self._queue) >= WAITING:
             raise Overloaded("more is being written than the store takes", retry_after_s=1.0)
-        item = encode(write, asyncio.get_running_loop().create_future())
+        item = encode(write, asyncio.get_running_loop().create_future(), keys)
         self._queue.append(item)
         self._wake.set()
         return await item.answer
@@ -213,6 +214,7 @@ class Writer:
             [tenant for item in batch for tenant, _ in item.settling],
             [id for item in batch for _, id in item.settling],
             *([call[n] for item in batch for call in item.calling] for n in range(3)),
+            *([key[n] for key in {key for item in batch for key in item.sealing}] for n in range(2)),
         )
         return [row["a"] for row in rows]
 
@@ -265,7 +267,11 @@ def _fail(batch: Sequence[Waiting], problem: Exception) -> None:
 
 def _settle(batch: Sequence[Waiting], answers: Sequence[Any]) -> None:
     for item, answer in zip(batch, answers, strict=True):
-        if not item.answer.done():
+        if item.answer.done():
+            continue
+        if "gone" in answer:
+            _fail([item], KeyDestroyed(answer["gone"]))
+        else:
             item.answer.set_result(_result(answer))
 
 
@@ -287,7 +293,7 @@ def _result(answer: dict[str, Any]) -> AppendResult:
     return BudgetExhausted(*answer["budget"])
 
 
-def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
+def encode(write: Write, answer: asyncio.Future[AppendResult], keys: Sequence[str] = ()) -> Waiting:
     """A write as the append function reads it, with the names of all that it may change. Raises Malformed."""
     tenant = write.tenant
     entries = [_entry(e) for e in write.entries]
@@ -308,6 +314,8 @@ def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
             names += [f"s|{tenant}|{type}|{key}" for type, key in new.body.get("listens", ())]
             names += [f"r|{tenant}|{new.body['parent']}"] if "parent" in new.body else []
     whole: dict[str, Any] = {"t": tenant, "e": entries}
+    if keys:
+        whole["y"] = keys
     if write.fence is not None:
         whole["f"] = (write.fence.run, write.fence.epoch)
         names.append(f"r|{tenant}|{write.fence.run}")
@@ -353,7 +361,7 @@ def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
     if b"\\u0000" in raw and _NUL.search(raw):
         raise Malformed("a text holds a NUL character", next="Send text without NUL characters.")
     releases = {e.release for e in write.entries if e.release is not None}
-    return Waiting(raw, names, settling, calling, months, releases, answer)
+    return Waiting(raw, names, settling, calling, months, releases, [(tenant, key) for key in keys], answer)
 
 
 def _entry(e: NewEntry) -> dict[str, Any]:

@@ -40,6 +40,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {  # name -> section, where it is, w
     "work": ("The plane", "cxplane.edges.cli.work:work", "Run a worker: background work, without HTTP."),
     "keys": ("The plane", "cxplane.edges.cli.keys:keys", "Create, list, rotate and revoke API keys."),
     "doctor": ("The plane", "cxplane.edges.cli.doctor:doctor", "Find out what is wrong."),
+    "data-key": (
+        "The plane",
+        "cxplane.edges.cli.data_key:data_key",
+        "Make and rotate the key that wraps customers' keys.",
+    ),
+    "erase": ("Personal data", "cxplane.edges.cli.erase:erase", "Erase a customer, or show that nothing is left."),
+    "hold": ("Personal data", "cxplane.edges.cli.erase:hold", "Keep a customer from being erased."),
     "actions": ("Asking the plane", "cxplane.edges.cli.ask:actions", "The catalog: every action and who governs it."),
     "act": ("Asking the plane", "cxplane.edges.cli.ask:act", "Ask for an action."),
     "requests": ("Asking the plane", "cxplane.edges.cli.ask:requests", "See, undo and settle requests."),

@@ -241,6 +241,9 @@ def _rows(items: list[dict[str, Any]], as_json: bool) -> None:
 @click.option("--after", default=0, show_default=True, type=click.IntRange(0), help="Only entries past this position.")
 @click.option("--kind", help="Only this kind: request, decision, intent, outcome …")
 @click.option("--stream", help="Only about this request, customer, conversation or release.")
+@click.option(
+    "--mask", type=click.Choice(["known", "all"]), help="Mask what looks like personal data, or leave all of it out."
+)
 @limit_option
 @json_option
 @plane_options

@@ -137,8 +137,6 @@ def _open(path: Path) -> bool:
 
 
 async def _store(settings: Settings, systems: bool) -> list[Check]:
-    from dataclasses import replace
-
     from cxplane.wiring import examine_store, live_tenants, open_dsn, open_store
 
     async with open_dsn(settings) as dsn:
@@ -147,7 +145,7 @@ async def _store(settings: Settings, systems: bool) -> list[Check]:
             return found
         tenants = [settings.tenant] if settings.tenant else await live_tenants(dsn)
         for tenant in tenants:
-            async with open_store(replace(settings, dsn=dsn, tenant=tenant)) as store:
+            async with open_store(settings, tenant=tenant) as store:
                 found += await _release(settings, store, tenant, systems)
                 found += _waiting(await store.figures())
         if not tenants:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cxplane.domain.customer import Customer
+from cxplane.domain.erasure import Left
 from cxplane.domain.record import ApprovalRow, Entry, RequestRow
 from cxplane.domain.release import ReleaseInfo
 from cxplane.domain.views import ActionView, Check
@@ -137,6 +138,21 @@ class FactBody(Sent):
     value: Annotated[Any | UnsetType, Meta(description="Required: any JSON value.")] = UNSET
 
 
+class EraseBody(Sent):
+    """Why a customer is erased."""
+
+    reason: Annotated[
+        str, Meta(max_length=200, description="For the record; without personal data, it cannot be erased.")
+    ] = ""
+
+
+class HoldBody(Sent):
+    """Whether a customer must not be erased."""
+
+    on: bool
+    reason: Annotated[str, Meta(max_length=200, description="For the record; without personal data.")] = ""
+
+
 # answers ------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +226,18 @@ class ConversationOpened(Struct):
 class FactRecorded(Struct):
     conversation: str
     name: str
+
+
+class ErasureReport(Struct):
+    """`erased`: nothing of the customer can be read any more."""
+
+    erased: bool
+    left: Left
+
+
+class HoldSet(Struct):
+    customer: str
+    on: bool
 
 
 class Health(Struct):

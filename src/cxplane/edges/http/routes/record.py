@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from cxplane.domain.masking import masked
+from cxplane.domain.record import Entry
 from cxplane.domain.values import SAFE_INTEGER
 from cxplane.edges.http.bodies import BudgetPage, EntryPage, ReleasePage
 from cxplane.edges.http.route import LIMIT, Answer, Call, Query, Route
@@ -19,7 +22,13 @@ async def list_entries(call: Call) -> Answer:
         limit=limit,
     )
     more = str(entries[-1].position) if len(entries) == limit else None
-    return Answer(EntryPage(list(entries), more))
+    return Answer(EntryPage([_masked(entry, call.query.get("mask")) for entry in entries], more))
+
+
+def _masked(entry: Entry, how: str | None) -> Entry:
+    if how is None or entry.private is None:
+        return entry
+    return replace(entry, private=None if how == "all" else masked(entry.private))
 
 
 async def list_releases(call: Call) -> Answer:
@@ -51,6 +60,11 @@ ROUTES = (
             Query("after", "Only entries past this position.", type="integer"),
             Query("kind", "Only this kind: request, decision, intent, outcome …"),
             Query("stream", "Only about this request, customer, conversation or release."),
+            Query(
+                "mask",
+                "Personal data left out (`all`), or what looks like an address, number or account masked (`known`).",
+                values=("known", "all"),
+            ),
             LIMIT,
         ),
         errors=("forbidden",),

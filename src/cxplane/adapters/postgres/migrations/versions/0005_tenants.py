@@ -3,7 +3,7 @@
 from cxplane.adapters.postgres.migrations import run
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 
 def upgrade() -> None:
