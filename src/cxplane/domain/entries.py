@@ -66,15 +66,11 @@ from cxplane.domain.decision import (
     Tier,
     Verdict,
 )
+from cxplane.domain.decision_body import fact_body, lean, obligations_body, over_body, reason_body, untold
 from cxplane.domain.outcome import Attempt, Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.record import BudgetExhausted, Entry, NewEntry
 from cxplane.domain.request import ActionRequest, Candidate
-
-
-def lean(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what says nothing: the record is kept small."""
-    return {k: v for k, v in body.items() if v is not None and v != [] and v != {} and v != ""}
 
 
 def request_entry(request: ActionRequest, *, version: int, key: str | None, body_hash: str | None = None) -> NewEntry:
@@ -155,32 +151,6 @@ def request_from(entry: Entry) -> ActionRequest:
     )
 
 
-def reason_body(reason: Reason) -> dict[str, Any]:
-    return lean(
-        {
-            "code": reason.code,
-            "text": reason.text,
-            "effect": reason.effect.value,
-            "policy": reason.policy,
-            "file": reason.file,
-            "line": reason.line,
-            "where": reason.where,
-        }
-    )
-
-
-def obligations_body(obligations: Obligations) -> dict[str, Any]:
-    return lean(
-        {
-            "approver_sets": [sorted(s) for s in obligations.approver_sets],
-            "require": sorted(obligations.require),
-            "cites": sorted(obligations.cites),
-            "expires_s": obligations.expires_s,
-            "default": obligations.default if obligations.expires_s is not None else None,
-        }
-    )
-
-
 def decision_status(decision: Decision) -> Status:
     if decision.request.dry_run:
         return Status.PREVIEWED
@@ -203,14 +173,14 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
                 lean({"action": t.action, "outcome": t.outcome, "policies": list(t.policies), "errors": list(t.errors)})
                 for t in grounds.tiers
             ],
-            "facts": {f.name: _fact_body(f, grounds.at) for f in grounds.facts},
+            "facts": {f.name: fact_body(f, grounds.at) for f in grounds.facts},
             "obligations": obligations_body(grounds.obligations),
             "mode": grounds.mode,
             "money": grounds.money,
             "approver": grounds.approver,
             "took_ms": round(grounds.took_ms, 2),
             "facts_ms": round(grounds.facts_ms, 2) or None,
-            "over": _over_body(grounds.over),
+            "over": over_body(grounds.over),
             "now": grounds.at.isoformat() if grounds.at != at else None,
         }
     )
@@ -224,28 +194,9 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
         at=at,
         actor="cxplane",
         body=body,
-        private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": _untold(decision)}),
+        private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": untold(decision)}),
         release=grounds.release,
     )
-
-
-SEEN = ("assurance", "consents", "attributes", "confirmed", "unknown", "conversation_with")
-"""What a decision keeps of its context: what neither the request nor the release tells."""
-
-
-def _untold(decision: Decision) -> dict[str, Any]:
-    return {name: decision.grounds.context[name] for name in SEEN if name in decision.grounds.context}
-
-
-def _fact_body(fact: FactValue, now: datetime) -> dict[str, Any]:
-    as_of = fact.as_of.isoformat() if fact.as_of != now else None  # most are as of the decision
-    return lean({"source": fact.source, "as_of": as_of, "age_s": round(fact.age_s, 3) or None})
-
-
-def _over_body(over: BudgetExhausted | None) -> dict[str, Any] | None:
-    if over is None:
-        return None
-    return {"budget": over.budget, "limit": over.limit, "used": over.used, "asked": over.asked, "allowed": over.allowed}
 
 
 def judged_at(entry: Entry) -> datetime:

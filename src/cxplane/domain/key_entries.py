@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cxplane.domain.entries import lean
+from cxplane.domain.decision_body import lean
 from cxplane.domain.record import NewEntry
 
 
