@@ -175,7 +175,7 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
             ],
             "facts": {f.name: fact_body(f, grounds.at) for f in grounds.facts},
             "obligations": obligations_body(grounds.obligations),
-            "mode": grounds.mode,
+            "mode": grounds.mode if grounds.mode != "act" else None,
             "money": grounds.money,
             "approver": grounds.approver,
             "took_ms": round(grounds.took_ms, 2),
