@@ -71,6 +71,7 @@ from cxplane.domain.outcome import Attempt, Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.record import BudgetExhausted, Entry, NewEntry
 from cxplane.domain.request import ActionRequest, Candidate
+from cxplane.domain.values import kept
 
 
 def request_entry(request: ActionRequest, *, version: int, key: str | None, body_hash: str | None = None) -> NewEntry:
@@ -124,7 +125,7 @@ def request_from(entry: Entry) -> ActionRequest:
         id=body["id"],
         tenant=entry.tenant,
         action=body["action"],
-        input=private.get("input", {}),
+        input=kept(private.get("input", {})),
         caller=Caller(
             kind=CallerKind(kind),
             id=name,
@@ -142,7 +143,7 @@ def request_from(entry: Entry) -> ActionRequest:
         candidates=tuple(
             Candidate(c["action"], c.get("score"), c.get("why_not", "")) for c in private.get("candidates", ())
         ),
-        recorded=private.get("recorded", {}),
+        recorded=kept(private.get("recorded", {})),
         dry_run=body.get("dry_run", False),
         replaces=body.get("replaces"),
         undoes=body.get("undoes"),
@@ -208,7 +209,7 @@ def grounds_from(entry: Entry) -> Grounds:
     """What led to the decision, from its entry. Of its context, what is kept (`SEEN`)."""
     body, private = entry.body, entry.private or {}
     obligations = body.get("obligations", {})
-    values = private.get("facts", {})
+    values = kept(private.get("facts", {}))
     now = judged_at(entry)
     return Grounds(
         release=entry.release or "",
@@ -248,7 +249,7 @@ def grounds_from(entry: Entry) -> Grounds:
             expires_s=obligations.get("expires_s"),
             default=obligations.get("default", "refuse"),
         ),
-        context=private.get("context", {}),
+        context=kept(private.get("context", {})),
         mode=body.get("mode", "act"),
         money=body.get("money"),
         approver=body.get("approver"),
