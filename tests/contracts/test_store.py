@@ -228,6 +228,30 @@ async def test_what_is_unknown_or_done_keeps_its_key_and_budget(store: PostgresS
     assert await used(store) == (40, 1, 1)
 
 
+async def test_what_stood_on_a_counter_at_a_position_is_summed_up_from_the_entries(store: PostgresStore) -> None:
+    day = ("daily", "agent:fin", "2026-03-05T00:00:00+01:00")
+
+    async def spent(before: int, *counters: tuple[str, str, str], **more: Any) -> list[tuple[int, int]]:
+        return [(u.money, u.count) for u in await store.spent(T, counters or (day,), before=before, **more)]
+
+    first = await store.append(allowed("r1", "k1", takes(40)))
+    await store.append(told("r1", "failed"))  # gives its 40 back
+    second = await store.append(allowed("r2", "k2", takes(10), takes(5), takes(7, scope="agent:other")))
+    await store.append(allowed("r3", "k3", takes(100), tenant="other"))
+    third = await store.append(allowed("r4", "k4", takes(1)))
+    assert isinstance(first, Appended)
+    assert isinstance(second, Appended)
+    assert isinstance(third, Appended)
+    assert await spent(first.positions[0]) == []
+    assert await spent(first.positions[-1] + 1) == [(40, 1)]
+    assert await spent(second.positions[0]) == []
+    assert await spent(third.positions[0]) == [(15, 2)]
+    assert await spent(third.positions[-1] + 1) == [(16, 3)]
+    assert await spent(third.positions[0], (day[0], "agent:other", day[2])) == [(7, 1)]
+    assert await spent(third.positions[0], since=NOW + timedelta(hours=1)) == []
+    assert await store.spent(T, (), before=10**9) == []
+
+
 async def test_an_edit_takes_over_key_and_budget_in_one_write(store: PostgresStore) -> None:
     await store.append(replace(held("r1", "a1", "k"), reservations=(takes(40, limit_money=50),)))
     edit = approval_decided(
@@ -428,6 +452,10 @@ async def test_requests_are_listed_newest_first_page_by_page(store: PostgresStor
     )
     assert (len(found), more) == (24, None)
     assert (await store.requests("other"))[0] == []
+    times = sorted(r.at for r in (await store.requests(T, limit=200))[0])
+    bounded = (await store.requests(T, since=times[3], until=times[8], limit=200))[0]
+    assert sorted(r.at for r in bounded) == [at for at in times if times[3] <= at < times[8]]
+    assert bounded
     with pytest.raises(Malformed):
         await store.requests(T, cursor="nonsense")
 

@@ -108,6 +108,17 @@ async def test_a_chain_of_hold_approval_and_act_is_the_same_once_more(dsn: str) 
         assert replay.text.startswith("The same.")
 
 
+@pytest.mark.parametrize(
+    "odd", [1e22, 1.7976931348623157e308, 1000.0, -0.0, 5e-324, [1e22, {"a": 2.0**60}], None, "ünï"]
+)
+async def test_numbers_that_the_store_writes_in_its_own_way_come_back_as_they_were(dsn: str, odd: object) -> None:
+    async with world(dsn) as w:  # which makes every decision once more at its end
+        await w.know()
+        view = await w.ask(input={"account_id": "a1", "dispute_id": "d1", "amount": odd})
+        assert view.decision == "refuse"
+        assert (await w.ask(100, recorded={"customer_confirmed": odd, "odd": odd}, dispute="d2")).decision == "allow"
+
+
 async def test_another_release_shows_what_would_have_been_different(dsn: str) -> None:
     async with world(dsn) as w:
         await w.know()

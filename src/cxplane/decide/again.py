@@ -22,7 +22,7 @@ from cxplane.domain.budget import Reservation
 from cxplane.domain.catalog import ReadFact, RecordedFact
 from cxplane.domain.customer import Assurance, Consent, Customer, Recorded, Situation
 from cxplane.domain.decision import Allowed, Decision, Grounds, Held
-from cxplane.domain.entries import obligations_body, reason_body
+from cxplane.domain.decision_body import obligations_body, reason_body
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.record import BudgetExhausted, BudgetUse
 from cxplane.domain.request import ActionRequest

@@ -70,15 +70,12 @@ from cxplane.domain.decision import (
     Tier,
     Verdict,
 )
+from cxplane.domain.decision_body import fact_body, lean, obligations_body, over_body, reason_body, untold
 from cxplane.domain.outcome import Attempt, Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.record import BudgetExhausted, Entry, NewEntry, subject_of
 from cxplane.domain.request import ActionRequest, Candidate
-
-
-def lean(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what says nothing: the record is kept small."""
-    return {k: v for k, v in body.items() if v is not None and v != [] and v != {} and v != ""}
+from cxplane.domain.values import kept
 
 
 def request_entry(
@@ -142,7 +139,7 @@ def request_from(entry: Entry) -> ActionRequest:
         id=body["id"],
         tenant=entry.tenant,
         action=body["action"],
-        input=private.get("input", {}),
+        input=kept(private.get("input", {})),
         caller=Caller(
             kind=CallerKind(kind),
             id=name,
@@ -160,38 +157,12 @@ def request_from(entry: Entry) -> ActionRequest:
         candidates=tuple(
             Candidate(c["action"], c.get("score"), c.get("why_not", "")) for c in private.get("candidates", ())
         ),
-        recorded=private.get("recorded", {}),
+        recorded=kept(private.get("recorded", {})),
         dry_run=body.get("dry_run", False),
         replaces=body.get("replaces"),
         undoes=body.get("undoes"),
         cause=entry.cause,
         run=body.get("run"),
-    )
-
-
-def reason_body(reason: Reason) -> dict[str, Any]:
-    return lean(
-        {
-            "code": reason.code,
-            "text": reason.text,
-            "effect": reason.effect.value,
-            "policy": reason.policy,
-            "file": reason.file,
-            "line": reason.line,
-            "where": reason.where,
-        }
-    )
-
-
-def obligations_body(obligations: Obligations) -> dict[str, Any]:
-    return lean(
-        {
-            "approver_sets": [sorted(s) for s in obligations.approver_sets],
-            "require": sorted(obligations.require),
-            "cites": sorted(obligations.cites),
-            "expires_s": obligations.expires_s,
-            "default": obligations.default if obligations.expires_s is not None else None,
-        }
     )
 
 
@@ -217,14 +188,14 @@ def decision_entry(decision: Decision, *, at: datetime | None = None, data: Coll
                 lean({"action": t.action, "outcome": t.outcome, "policies": list(t.policies), "errors": list(t.errors)})
                 for t in grounds.tiers
             ],
-            "facts": {f.name: _fact_body(f, grounds.at) for f in grounds.facts},
+            "facts": {f.name: fact_body(f, grounds.at) for f in grounds.facts},
             "obligations": obligations_body(grounds.obligations),
-            "mode": grounds.mode,
+            "mode": grounds.mode if grounds.mode != "act" else None,
             "money": grounds.money,
             "approver": grounds.approver,
             "took_ms": round(grounds.took_ms, 2),
             "facts_ms": round(grounds.facts_ms, 2) or None,
-            "over": _over_body(grounds.over),
+            "over": over_body(grounds.over),
             "now": grounds.at.isoformat() if grounds.at != at else None,
         }
     )
@@ -238,30 +209,11 @@ def decision_entry(decision: Decision, *, at: datetime | None = None, data: Coll
         at=at,
         actor="cxplane",
         body=body,
-        private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": _untold(decision)}),
+        private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": untold(decision)}),
         release=grounds.release,
         subject=subject_of(decision.request.customer, decision.request.conversation),
         data=tuple(data),
     )
-
-
-SEEN = ("assurance", "consents", "attributes", "confirmed", "unknown", "conversation_with")
-"""What a decision keeps of its context: what neither the request nor the release tells."""
-
-
-def _untold(decision: Decision) -> dict[str, Any]:
-    return {name: decision.grounds.context[name] for name in SEEN if name in decision.grounds.context}
-
-
-def _fact_body(fact: FactValue, now: datetime) -> dict[str, Any]:
-    as_of = fact.as_of.isoformat() if fact.as_of != now else None  # most are as of the decision
-    return lean({"source": fact.source, "as_of": as_of, "age_s": round(fact.age_s, 3) or None})
-
-
-def _over_body(over: BudgetExhausted | None) -> dict[str, Any] | None:
-    if over is None:
-        return None
-    return {"budget": over.budget, "limit": over.limit, "used": over.used, "asked": over.asked, "allowed": over.allowed}
 
 
 def judged_at(entry: Entry) -> datetime:
@@ -273,7 +225,7 @@ def grounds_from(entry: Entry) -> Grounds:
     """What led to the decision, from its entry. Of its context, what is kept (`SEEN`)."""
     body, private = entry.body, entry.private or {}
     obligations = body.get("obligations", {})
-    values = private.get("facts", {})
+    values = kept(private.get("facts", {}))
     now = judged_at(entry)
     return Grounds(
         release=entry.release or "",
@@ -313,7 +265,7 @@ def grounds_from(entry: Entry) -> Grounds:
             expires_s=obligations.get("expires_s"),
             default=obligations.get("default", "refuse"),
         ),
-        context=private.get("context", {}),
+        context=kept(private.get("context", {})),
         mode=body.get("mode", "act"),
         money=body.get("money"),
         approver=body.get("approver"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from cxplane.domain.entries import lean
+from cxplane.domain.decision_body import lean
 from cxplane.domain.record import NewEntry
 
 

@@ -88,6 +88,17 @@ def canonical(value: Json) -> bytes:
         raise ValueError(f"not canonical JSON: {problem}") from None
 
 
+def kept(value: Json) -> Json:
+    """A value as it comes back from the store, as it was: Postgres writes large fractions (1e22) like whole numbers."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > SAFE_INTEGER:
+        return float(value)
+    if isinstance(value, list):
+        return [kept(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: kept(item) for key, item in value.items()}
+    return value
+
+
 def digest(value: Json) -> str:
     """SHA-256 of the canonical bytes, as 64 hex digits."""
     return hashlib.sha256(canonical(value)).hexdigest()
