@@ -228,13 +228,13 @@ class Admission:
         late = max(self.late_s / LATE_LOOP_S, self._store_late_s() / LATE_STORE_S)
         if late > 1:
             self.limit = max(min(self._most, FLOOR), int(self.limit * (0.9 if late < 2 else 0.7)))
-        elif self._wanted:
+        elif self._wanted or self.waiting:
             room = max(0.0, 1 - 2 * late)  # nothing is late: those who come may well only wait for a system
             self.limit = min(self._most, self.limit + max(1, int(self.limit * (0.05 + 0.45 * room))))
         if self.waiting and self._given:
             rate = self._given / took_s
             self._rate = rate if self._rate is None else self._rate + 0.3 * (rate - self._rate)
-        elif not self._wanted:
+        elif not self._wanted and not self.waiting:
             self._rate = None  # nobody waits: what it was is of no use to the next storm
         self._given, self._wanted = 0, False
         self._give()
