@@ -145,3 +145,12 @@ async def test_the_limit_goes_down_while_the_store_is_late_and_up_again_while_so
     place.give_back()
     for task in tasks:
         task.cancel()
+
+
+async def test_a_burst_that_makes_nothing_late_is_let_in() -> None:
+    lane = Admission(512, queue=1000, patience_s=60.0, store_late_s=lambda: 0.0)
+    places = await asyncio.gather(*(lane.enter(NOISY) for _ in range(3 * FIRST)))
+    assert (lane.taken, lane.waiting) == (len(places), 0)
+    for place in places:
+        place.give_back()
+    assert lane.taken == 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cxplane.domain.entries import lean
+from cxplane.domain.decision_body import lean
 from cxplane.domain.record import NewEntry, subject_of
 
 

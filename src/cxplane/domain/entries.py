@@ -57,7 +57,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
 
 from cxplane.domain.decision import (
     Allowed,

@@ -3,12 +3,13 @@
 A plane that takes more than it can do well answers everybody late. So requests wait outside, not inside, and not for long:
 
 - **The limit** follows what the plane measures of itself, not a guess: as long as its event loop and the store's commits are
-  on time, one more may come in whenever somebody waits; when either is late, the limit goes down by a tenth (AIMD). Time that
-  a request waits for a business system makes nobody late, so slow systems do not lower it.
+  on time, more may come in whenever somebody waits, the more the less late they are; when either is late, the limit goes
+  down by a tenth or faster. Time that a request waits for a business system makes nobody late and does not lower it.
 - **The queue** is bounded twice: by its length, and by `patience_s`. Who cannot expect a place within that time is told at
   once (429, Retry-After), so that accepted requests stay quick and refused ones cost next to nothing.
-- **Who is next**: the tenant, then the caller, that has the fewest in work, and among equals the one that was served longest ago. Nobody has more than four fifths of all places.
-  A caller at a low rate passes the queue of a noisy one; a full queue makes room for it at the end of the longest line.
+- **Who is next**: the tenant, then the caller, that has the fewest in work, and among equals the one that was served
+  longest ago. Nobody has more than four fifths of all places. A caller at a low rate passes the queue of a noisy one; a full
+  queue makes room for it at the end of the longest line.
 """
 
 from __future__ import annotations
@@ -226,13 +227,14 @@ class Admission:
         assert self._store_late_s is not None
         late = max(self.late_s / LATE_LOOP_S, self._store_late_s() / LATE_STORE_S)
         if late > 1:
-            self.limit = max(min(self._most, FLOOR), int(self.limit * 0.9))
-        elif self._wanted:
-            self.limit = min(self._most, self.limit + max(1, self.limit // 20))
+            self.limit = max(min(self._most, FLOOR), int(self.limit * (0.9 if late < 2 else 0.7)))
+        elif self._wanted or self.waiting:
+            room = max(0.0, 1 - 2 * late)  # nothing is late: those who come may well only wait for a system
+            self.limit = min(self._most, self.limit + max(1, int(self.limit * (0.05 + 0.45 * room))))
         if self.waiting and self._given:
             rate = self._given / took_s
             self._rate = rate if self._rate is None else self._rate + 0.3 * (rate - self._rate)
-        elif not self._wanted:
+        elif not self._wanted and not self.waiting:
             self._rate = None  # nobody waits: what it was is of no use to the next storm
         self._given, self._wanted = 0, False
         self._give()
