@@ -7,11 +7,15 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
+from cxplane.adapters.postgres.access import open_access
+from cxplane.adapters.postgres.migrate import script
+from cxplane.adapters.postgres.work import PgQueuerWork
 from cxplane.loop.legs import Legs
 from cxplane.ports.work import Job
 from cxplane.wiring import Settings, open_plane
@@ -103,3 +107,40 @@ async def test_jobs_of_one_key_in_two_tenants_are_two(dsn: str) -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_wake_ups_that_waited_before_jobs_had_tenants_are_done_after(empty_dsn: str) -> None:
+    link = await asyncpg.connect(empty_dsn)
+    await link.execute("create schema cxplane")
+    await link.execute(script(None, "0002"))
+    await link.execute("select cxplane.ensure_month(date_trunc('month', now())::date)")
+    for tenant in TENANTS:
+        started = (
+            f'[{{"t": "{tenant}", "u": ["r1", "j", null], "e": [{{"k": "run.started", "s": "r1",'
+            f' "a": "{datetime.now(UTC).isoformat()}", "r": "x", "b": {{"journey": "j", "started_by": "x"}}, "p": {{}}}}]}}]'
+        )
+        await link.execute("select cxplane.append($1, '{}', '{}', '{}', '{}', '{}', '{}')", started)
+    await link.execute(
+        "insert into cxplane.pgqueuer (priority, entrypoint, payload, dedupe_key, status)"
+        " values (0, 'resolve_outcome', '[\"r\", {}]', 'resolve_outcome|r', 'queued')"
+    )
+    assert await link.fetchval("select count(*) from cxplane.pgqueuer where entrypoint = 'leg'") == 2
+    await link.close()
+    seen: list[tuple[str, str, Any]] = []
+    for tenant in TENANTS:
+        access = await open_access(empty_dsn, tenant)
+        engine = PgQueuerWork(empty_dsn, access)
+
+        async def note(job: Job, tenant: str = tenant) -> None:
+            seen.append((tenant, job.key, job.payload))
+
+        assert [(s.kind, s.status, s.count) for s in await engine.inspect()] == [("leg", "queued", 1)]
+        task = asyncio.create_task(engine.run({"leg": note}))
+        for _ in range(200):
+            if seen and seen[-1][0] == tenant:
+                break
+            await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await engine.aclose()
+    assert seen == [(t, "r1", {"tenant": t, "run": "r1"}) for t in TENANTS]

@@ -6,6 +6,8 @@ What is of the first bears a mark that must never come back to the second.
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,8 @@ from typing import Any
 
 import asyncpg
 import httpx
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from cxplane.domain.key_entries import key_created
 from cxplane.domain.keys import new_api_key
@@ -25,6 +29,8 @@ from tests.connectors.fake import FakeSystem
 from tests.loop.journeys import Country, journeys
 from tests.loop.world import release
 
+ISSUER = "https://id.example"
+SIGNS = ECKey.generate_key("P-256", {"kid": "ec-1"})
 MARK = "only-of-acme"
 CALLERS = ("agent:fin", "person:maria", "system:crm")
 ASKED = """
@@ -52,6 +58,13 @@ class Side:
 
     def auth(self, caller: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys[caller]}"}
+
+    def token(self, caller: str, **more: Any) -> dict[str, str]:
+        """A good token of the identity provider that both tenants trust, for this one."""
+        now = int(time.time())
+        told = {"iss": ISSUER, "aud": f"cxplane-{self.tenant}", "sub": caller, "iat": now, "exp": now + 300} | more
+        signed = jwt.encode({"alg": "ES256", "kid": SIGNS.kid}, told, SIGNS, algorithms=["ES256"])
+        return {"Authorization": f"Bearer {signed}"}
 
     async def key(self, caller: str, **more: Any) -> str:
         key = new_api_key()
@@ -89,7 +102,11 @@ class Side:
 
 def files_of(tenant: str) -> dict[str, str]:
     files = journeys(asked=ASKED)
-    return files | {"plane.yaml": files["plane.yaml"].replace("tenant: acme", f"tenant: {tenant}")}
+    trust = f"auth: {{jwt: {{issuer: '{ISSUER}', audience: cxplane-{tenant}, jwks: keys.json}}}}\n"
+    return files | {
+        "plane.yaml": files["plane.yaml"].replace("tenant: acme", f"tenant: {tenant}") + trust,
+        "keys.json": json.dumps({"keys": [SIGNS.as_dict(private=False)]}),
+    }
 
 
 @asynccontextmanager
