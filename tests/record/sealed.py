@@ -48,6 +48,9 @@ class Export:
         return replace(self, **what)  # type: ignore[arg-type]
 
 
+LINES = [line(n) for n in range(1, 5)]
+
+
 def sealed(
     lines: Sequence[bytes],
     sizes: Sequence[int],

@@ -8,6 +8,7 @@
     ├── SecretMissing        the vault has no secret of that name
     ├── SealKeyWrong         the key that signs checkpoints cannot be used
     ├── SinkFailure          the place where checkpoints are kept apart does not take or give them
+    ├── SealBroken           the record is not what was signed
     ├── NotSealed            what is asked for is not under a signed checkpoint (yet)
     ├── StoreError           the store cannot be used (busy, wrong version, unreachable)
     │   ├── NothingLive      no release is live, so that no tenant can be meant without its name
@@ -147,6 +148,16 @@ class SinkFailure(CxplaneError):
 
     def __init__(self, where: str, why: str) -> None:
         super().__init__(f"the checkpoints' sink {where} {why}")
+
+
+class SealBroken(CxplaneError):
+    """The record is not what was signed. Nothing more is signed on it until a person has looked."""
+
+    def __init__(
+        self, what: str, *, next: str = "Do not delete anything; read docs/how-to/verify-the-record.md."
+    ) -> None:
+        self.next = next
+        super().__init__(what)
 
 
 class NotSealed(CxplaneError):

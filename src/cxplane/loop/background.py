@@ -21,7 +21,8 @@ from cxplane.loop.erasing import Erasing
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import Gate
 from cxplane.loop.legs import LEG, Legs
-from cxplane.loop.sealer import EVERY, Sealer
+from cxplane.loop.sealer import EVERY as SEAL_EVERY
+from cxplane.loop.sealer import Sealer
 from cxplane.ports.telemetry import FOLLOWED, Followed
 from cxplane.ports.work import Job, Work
 
@@ -47,7 +48,7 @@ class Background:
         *,
         works: bool,
         sealer: Sealer | None = None,
-        seal_every: timedelta = EVERY,
+        seal_every: timedelta = SEAL_EVERY,
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
@@ -124,7 +125,7 @@ class Background:
         try:
             await self._sealer.step()
         finally:
-            await asyncio.sleep(self._seal_every.total_seconds())
+            await asyncio.sleep(max(0.0, self._seal_every.total_seconds() - EVERY_S))  # and `_always` waits as well
 
     async def _expire(self, job: Job) -> None:
         row = await self._gate.store.approval(self._gate.tenant, job.payload["approval"])

@@ -57,16 +57,20 @@ async def evidence(
 
 
 async def _streams(store: Store, tenant: str, case: str) -> list[str]:
-    """The request or run, what it asked for, and the signals that caused it."""
+    """The request or run; what a run asked for; requests that replaced one or took it back; signals that caused it."""
     request, run = await store.request(tenant, case), await store.runs.get(tenant, case)
     if request is None and run is None:
         raise NotFound(
             f"there is no request and no run {case}", next="`cxplane requests list` and `cxplane runs list`."
         )
     streams = [case, *(await store.runs.requests(tenant, case) if run is not None else ())]
-    for entry in await store.stream(tenant, case):
-        if entry.cause and entry.cause.startswith("sig_") and entry.cause not in streams:
-            streams.append(entry.cause)
+    for stream in streams:  # it grows while it is gone through
+        row = await store.request(tenant, stream)
+        entries = await store.stream(tenant, stream)
+        related = [row.replaced_by, row.undone_by] if row is not None else []
+        related += [e.body.get(name) for e in entries if e.kind == "request" for name in ("replaces", "undoes")]
+        related += [e.cause for e in entries if e.cause and e.cause.startswith("sig_")]
+        streams += [one for one in dict.fromkeys(related) if one and one not in streams]
     return streams
 
 

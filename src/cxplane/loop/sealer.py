@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from cxplane.domain.errors import CxplaneError, SinkFailure
+from cxplane.domain.errors import SealBroken, SinkFailure
 from cxplane.domain.key_entries import seal_key
 from cxplane.domain.record import NewEntry, Write
 from cxplane.ports.clock import Clock
@@ -28,16 +28,6 @@ EVERY = timedelta(seconds=5)
 MOST = 10_000  # entries under one checkpoint
 CHECK_TILES = 4  # tiles of 256 entries looked at again after each step
 REST = timedelta(hours=24)  # after all were looked at
-
-
-class SealBroken(CxplaneError):
-    """The record is not what was signed. Nothing more is signed until a person has looked."""
-
-    def __init__(
-        self, what: str, *, next: str = "Do not delete anything; read docs/how-to/verify-the-record.md."
-    ) -> None:
-        self.next = next
-        super().__init__(what)
 
 
 class Sealer:
@@ -107,7 +97,7 @@ class Sealer:
         frontier = self._trusted(before)
         if not new.positions or frontier.size != new.size:  # or another plane was quicker
             return 0
-        await self._not_behind(before)
+        await self._not_behind()
         origin = self._origin
         held = await self._store.seals.tiles(self.tenant, tiles.open_places(new.size))
         try:
@@ -138,7 +128,8 @@ class Sealer:
             before.origin,
             before.size,
         )
-        return await self._store.seals.restart(self.tenant, before.origin)
+        await self._store.seals.restart(self.tenant, before.origin)  # or another plane was quicker
+        return True
 
     def _trusted(self, sealed: Sealed | None) -> Frontier:
         """The tree as the store has it, if it is the one that a key of ours signed."""
@@ -160,13 +151,17 @@ class Sealer:
             raise SealBroken(f"the sealed tree of {self.tenant} does not have the root that was signed")
         return frontier
 
-    async def _not_behind(self, sealed: Sealed | None) -> None:
-        """Whether the sink holds nothing that contradicts the store: a store that was set back must not sign anew."""
+    async def _not_behind(self) -> None:
+        """Whether the sink holds nothing that contradicts the store: a store that was set back must not sign anew.
+
+        The sink is asked first: what another plane sends meanwhile is in the store before it is there.
+        """
         latest = await self._latest()
         if latest is None:
             if self._sent is not None:
                 raise SealBroken(f"the sink {self._sink} lost what it had")
             return
+        sealed = await self._store.seals.sealed(self.tenant)
         size = sealed.size if sealed else 0
         if latest.origin != self._origin and latest.origin in {key.name for key in self.keys}:
             return  # of a tree before this one
@@ -196,7 +191,7 @@ class Sealer:
         latest = await self._latest()
         done = latest.size if latest is not None and latest.origin == self.sealed.origin else 0
         if done >= self.sealed.size:
-            await self._not_behind(self.sealed)
+            await self._not_behind()
         while done < self.sealed.size:
             page = await self._store.seals.checkpoints(self.tenant, origin=self.sealed.origin, after=done)
             if not page:
