@@ -202,7 +202,8 @@ def python(*words: str) -> list[str]:
 
 
 def sources() -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {"PYTHONPATH": path, "CXPLANE_DATA_KEY": "A" * 43}  # 32 zero bytes: sealing costs the same
 
 
 _TICK = os.sysconf("SC_CLK_TCK")

@@ -47,6 +47,7 @@ class Settings:
     """Where things are. Every field has an environment variable; see docs/reference/settings.md."""
 
     dsn: str | None = field(default=None, repr=False)  # CXPLANE_DSN; None = the embedded store in `data`
+    embedded: bool = False  # `dsn` is that of the embedded store in `data`, which somebody else started
     data: Path = DATA  # CXPLANE_DATA
     control: Path | None = None  # CXPLANE_CONTROL; `serve` releases it at the start where nothing is live yet
     tenant: str | None = None  # CXPLANE_TENANT; None = the control repo's, else the only one in the store
@@ -122,7 +123,9 @@ def operator_key(settings: Settings) -> OperatorKey:
     from cxplane.adapters.operator_key import from_vault, from_vault_or_file
 
     held = vault(settings)
-    return from_vault(held) if settings.dsn else from_vault_or_file(held, settings.data / "keys" / "data.key")
+    if settings.dsn and not settings.embedded:
+        return from_vault(held)
+    return from_vault_or_file(held, settings.data / "keys" / "data.key")
 
 
 def new_operator_key() -> str:

@@ -29,7 +29,8 @@ def data_key() -> None:
 
 
 @data_key.command("new")
-def new() -> None:
+@json_option
+def new(as_json: bool) -> None:
     """Make a key and print it. It is kept nowhere: put it where your secrets are.
 
     \b
@@ -38,7 +39,11 @@ def new() -> None:
     """
     from cxplane.wiring import new_operator_key
 
-    click.echo(new_operator_key())
+    key = new_operator_key()
+    if as_json:
+        emit({"key": key})
+    else:
+        click.echo(key)
 
 
 @data_key.command("rotate")

@@ -66,7 +66,9 @@ async def _work(settings: Settings, concurrency: int, as_json: bool) -> int:
     try:
         async with (
             open_dsn(settings) as dsn,  # shares an embedded store with the plane that serves from it
-            open_plane(replace(settings, dsn=dsn, concurrency=concurrency, work=True)) as plane,
+            open_plane(
+                replace(settings, dsn=dsn, embedded=settings.dsn is None, concurrency=concurrency, work=True)
+            ) as plane,
         ):
             ready = True
             release = plane.release
