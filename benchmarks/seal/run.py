@@ -64,7 +64,7 @@ def measured(folder: Path, key: Key, *, with_leaves: bool) -> float:
 
 async def sealing(dsn: str, folder: Path, entries: int) -> dict[str, float]:
     """Microseconds an entry, and milliseconds of a step with nothing to seal."""
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="bench")
     body, private = {"request": "r", "verdict": "allow", "text": "x" * 300}, {"facts": {"a": "y" * 300}}
     for start in range(0, entries, 2000):
         now = datetime.now(UTC)

@@ -228,7 +228,9 @@ async def test_what_is_unknown_or_done_keeps_its_key_and_budget(store: PostgresS
     assert await used(store) == (40, 1, 1)
 
 
-async def test_what_stood_on_a_counter_at_a_position_is_summed_up_from_the_entries(store: PostgresStore) -> None:
+async def test_what_stood_on_a_counter_at_a_position_is_summed_up_from_the_entries(
+    store: PostgresStore, elsewhere: PostgresStore
+) -> None:
     day = ("daily", "agent:fin", "2026-03-05T00:00:00+01:00")
 
     async def spent(before: int, *counters: tuple[str, str, str], **more: Any) -> list[tuple[int, int]]:
@@ -237,7 +239,7 @@ async def test_what_stood_on_a_counter_at_a_position_is_summed_up_from_the_entri
     first = await store.append(allowed("r1", "k1", takes(40)))
     await store.append(told("r1", "failed"))  # gives its 40 back
     second = await store.append(allowed("r2", "k2", takes(10), takes(5), takes(7, scope="agent:other")))
-    await store.append(allowed("r3", "k3", takes(100), tenant="other"))
+    await elsewhere.append(allowed("r3", "k3", takes(100), tenant="other"))
     third = await store.append(allowed("r4", "k4", takes(1)))
     assert isinstance(first, Appended)
     assert isinstance(second, Appended)

@@ -45,7 +45,7 @@ async def test_a_record_sealed_by_planes_that_are_killed_is_verified_whole(
             planes[round % 2] = await world.start()
         for plane in planes:
             world.kill(plane)
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant=TENANT)
     try:
         sink = sink_for(str(tmp_path / "seals"), TENANT)
         sealer = Sealer(TENANT, store, signers_from(KEY), sink, SystemClock(), PrometheusTelemetry(), verify)

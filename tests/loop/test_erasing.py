@@ -40,7 +40,7 @@ async def test_an_erased_case_says_so_and_nothing_is_left(dsn: str) -> None:
         told = await w.plane.erase(maria, "c1", reason="letter of 5 March")
         assert told.entries == 4  # what is known of them, request, decision, outcome
         assert all(len(key.proof) == 64 for key in told.keys)
-        _, text = await w.plane.explain(maria, view.id)
+        text = (await w.plane.explain(maria, view.id)).text
         assert f"erased on {told.at:%Y-%m-%d %H:%M} UTC by person:maria" in text
         assert "Ursula" not in text
         assert (await w.plane.request(fin, view.id)).status == "done"
@@ -95,7 +95,7 @@ async def test_a_run_that_waits_keeps_the_customer_until_it_ends(dsn: str) -> No
 
 
 async def test_nothing_new_goes_under_a_destroyed_key_however_fresh_it_is_in_memory(dsn: str) -> None:
-    one, other = await open_store(dsn), await open_store(dsn)
+    one, other = await open_store(dsn, tenant=T), await open_store(dsn, tenant=T)
     try:
         await one.append(note(1))
         await other.append(note(2))  # both hold the key in memory now
@@ -113,7 +113,7 @@ async def test_nothing_new_goes_under_a_destroyed_key_however_fresh_it_is_in_mem
 
 
 async def test_one_write_that_may_not_be_does_not_harm_its_neighbours(dsn: str) -> None:
-    one, other = await open_store(dsn), await open_store(dsn)
+    one, other = await open_store(dsn, tenant=T), await open_store(dsn, tenant=T)
     try:
         await asyncio.gather(*(other.append(note(n, f"c{n % 3}")) for n in range(6)))
         await erase(one, "c1")
@@ -126,7 +126,7 @@ async def test_one_write_that_may_not_be_does_not_harm_its_neighbours(dsn: str) 
 
 
 async def test_erasing_while_many_write_leaves_nothing_readable_from_before(dsn: str) -> None:
-    stores = [await open_store(dsn) for _ in range(2)]
+    stores = [await open_store(dsn, tenant=T) for _ in range(2)]
     try:
         await stores[0].append(note(0))
 
@@ -261,26 +261,26 @@ async def test_work_under_way_and_a_hold_outlast_the_time(dsn: str) -> None:
 
 async def test_the_operator_key_is_rotated_while_planes_run(dsn: str) -> None:
     old, new = b"o" * 32, b"n" * 32
-    before = await open_store(dsn, operator=OperatorKey([old]))
-    both = await open_store(dsn, operator=OperatorKey([new, old]))
+    before = await open_store(dsn, tenant=T, operator=OperatorKey([old]))
+    both = await open_store(dsn, tenant=T, operator=OperatorKey([new, old]))
     try:
         for n in range(25):
             await before.append(note(n, f"c{n}"))
         assert [await both.erasing.rewrap(limit=10) for _ in range(4)] == [10, 10, 5, 0]
         await both.append(note(99, "c99"))
-        after = await open_store(dsn, operator=OperatorKey([new]))
+        after = await open_store(dsn, tenant=T, operator=OperatorKey([new]))
         try:
             assert all([(await after.stream(T, f"s{n}"))[0].private == {"text": "secret"} for n in [*range(25), 99]])
         finally:
             await after.aclose()
         with pytest.raises(StoreError, match="wrapped by the operator key"):
-            await open_store(dsn, operator=OperatorKey([old]))
+            await open_store(dsn, tenant=T, operator=OperatorKey([old]))
     finally:
         await asyncio.gather(before.aclose(), both.aclose())
 
 
 async def opened_and_read(dsn: str, stream: str) -> None:
-    fresh = await open_store(dsn)
+    fresh = await open_store(dsn, tenant=T)
     try:
         await fresh.stream(T, stream)
     finally:

@@ -98,7 +98,7 @@ async def test_the_record_holds_no_personal_data_in_the_clear(store: PostgresSto
 
 
 async def test_planes_that_make_a_key_at_the_same_moment_agree_on_one(dsn: str) -> None:
-    stores = [await open_store(dsn) for _ in range(3)]
+    stores = [await open_store(dsn, tenant=T) for _ in range(3)]
     try:
         await asyncio.gather(*(stores[n % 3].append(note(n)) for n in range(30)))
         for n in range(30):
@@ -130,7 +130,7 @@ async def test_what_was_written_before_sealing_is_still_read(store: PostgresStor
 async def test_without_the_right_operator_key_the_store_does_not_open(store: PostgresStore, dsn: str) -> None:
     await store.append(note(1))
     with pytest.raises(StoreError, match="wrapped by the operator key") as told:
-        await open_store(dsn, operator=OperatorKey([b"x" * 32]))
+        await open_store(dsn, tenant=T, operator=OperatorKey([b"x" * 32]))
     assert "CXPLANE_DATA_KEY" in told.value.next
 
 
