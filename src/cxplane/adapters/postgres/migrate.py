@@ -13,7 +13,7 @@ from cxplane.domain.errors import StoreError
 
 log = logging.getLogger("cxplane.store")
 
-HEAD = "0002"
+HEAD = "0003"
 MIN_POSTGRES = 15
 _LOCK = 1668313455  # one migration at a time, whoever starts it
 
