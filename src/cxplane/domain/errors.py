@@ -6,6 +6,9 @@
     ├── FactFailure          a fact that policy needs could not be had
     ├── ExpressionError      a CEL expression could not be compiled or computed
     ├── SecretMissing        the vault has no secret of that name
+    ├── SealKeyWrong         the key that signs checkpoints cannot be used
+    ├── SinkFailure          the place where checkpoints are kept apart does not take or give them
+    ├── NotSealed            what is asked for is not under a signed checkpoint (yet)
     ├── StoreError           the store cannot be used (busy, wrong version, unreachable)
     │   └── StoreUnavailable the store does not answer now; asking again is safe
     ├── CallerUnknown        nobody we know is asking (no, wrong, expired or forged credentials)
@@ -116,6 +119,34 @@ class SecretMissing(CxplaneError):
         self.name = name
         self.next = f"Set {name} in the environment, or as a file in the secrets folder."
         super().__init__(f"the vault holds no secret named {name!r}")
+
+
+class SealKeyWrong(CxplaneError):
+    """The key that signs checkpoints cannot be used. The message never shows it."""
+
+    next = "Set CXPLANE_SEAL_KEY to what `cxplane audit keys new` printed: one key, or several with the newest first."
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the key that signs the record {why}")
+
+
+class SinkFailure(CxplaneError):
+    """The place where checkpoints are kept apart does not take or give them. Sealing goes on; they are sent later."""
+
+    next = "See that CXPLANE_SEAL_SINK can be written; what was missed is sent by itself."
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"the checkpoints' sink {where} {why}")
+
+
+class NotSealed(CxplaneError):
+    """What is asked for is not under a signed checkpoint (yet)."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, *, next: str = "Wait a few seconds for a plane to seal it, or run `cxplane audit seal`.") -> None:
+        self.next = next
+        super().__init__(what)
 
 
 class StoreError(CxplaneError):
