@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxpl
     from cxplane.domain.release import ControlRepo
     from cxplane.loop import Live, Plane
     from cxplane.ports.clock import Clock
+    from cxplane.ports.export import LineSink
     from cxplane.ports.expressions import Expressions
     from cxplane.ports.identity import Identity
     from cxplane.ports.policy import PolicyEngine
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxpl
     from cxplane.ports.telemetry import Telemetry
 
 DATA = Path(".cxplane")
+EXPORT_FILE_BYTES = 1024**3  # of lines, in one file of an export
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,35 @@ async def open_store(settings: Settings, *, serve: bool = False) -> AsyncIterato
             yield store
         finally:
             await store.aclose()
+
+
+def export_sink(
+    to: Path,
+    about: Mapping[str, Any],
+    *,
+    is_file: bool,
+    after: int,
+    resume: bool,
+    compressed: bool,
+    rotate: tuple[bool, int],
+) -> LineSink:
+    """Where exported lines go: a file, or a folder that gets another file by day and beyond so many bytes."""
+    from cxplane.adapters.line_files import LineFiles
+    from cxplane.adapters.line_places import FilePlace, FolderPlace
+
+    by_day, most = rotate
+    place = FilePlace(to) if is_file else FolderPlace(to, compressed, by_day, most)
+    return LineFiles(place, about=about, after=after, resume=resume)
+
+
+async def export_releases(store: Store, tenant: str, folder: Path) -> None:
+    """The control repos of all releases as files, those that are not there yet."""
+    from cxplane.adapters.control_files import there, write_releases
+
+    releases = await store.releases(tenant)
+    kept = there(folder)
+    files = {r.hash: await store.release_files(tenant, r.hash) for r in releases if r.hash not in kept}
+    write_releases(folder, releases, {hash: texts for hash, texts in files.items() if texts is not None})
 
 
 async def tenant_of(settings: Settings, store: Store) -> str:

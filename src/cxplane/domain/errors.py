@@ -8,6 +8,7 @@
     ├── SecretMissing        the vault has no secret of that name
     ├── SealKeyWrong         the key that signs checkpoints cannot be used
     ├── SinkFailure          the place where checkpoints are kept apart does not take or give them
+    ├── ExportFailed         the place that the record is exported to cannot be used, or was changed
     ├── NotSealed            what is asked for is not under a signed checkpoint (yet)
     ├── StoreError           the store cannot be used (busy, wrong version, unreachable)
     │   └── StoreUnavailable the store does not answer now; asking again is safe
@@ -139,12 +140,22 @@ class SinkFailure(CxplaneError):
         super().__init__(f"the checkpoints' sink {where} {why}")
 
 
+class ExportFailed(CxplaneError):
+    """The place that the record is exported to cannot be used, or was changed by somebody else."""
+
+    def __init__(self, where: str, why: str, *, next: str) -> None:
+        self.next = next
+        super().__init__(f"{where} {why}")
+
+
 class NotSealed(CxplaneError):
     """What is asked for is not under a signed checkpoint (yet)."""
 
     exit_code = 4
 
-    def __init__(self, what: str, *, next: str = "Wait a few seconds for a plane to seal it, or run `cxplane audit seal`.") -> None:
+    def __init__(
+        self, what: str, *, next: str = "Wait a few seconds for a plane to seal it, or run `cxplane audit seal`."
+    ) -> None:
         self.next = next
         super().__init__(what)
 

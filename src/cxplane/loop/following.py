@@ -55,6 +55,8 @@ async def follow(
             async for batch in read(store, tenant, after=after, wanted=wanted):
                 after, came = batch.lines[-1].position, came + len(batch.lines)
                 yield batch
+                if not await rest(0):
+                    return
             if away:
                 log.warning("the store answers again; going on after position %d", after)
             away = False
