@@ -433,6 +433,7 @@ SETTINGS = {
     "CXPLANE_HTTP_BURST": "How many of them may come at once after a silence. Default: 2000.",
     "CXPLANE_HTTP_IN_FLIGHT": "Requests being worked on at once; more are turned away with 429. Default: 512.",
     "CXPLANE_HTTP_WAITING": "Requests that only wait for an outcome (`wait`). Default: 1000.",
+    "CXPLANE_HTTP_LISTENERS": "Listeners to `/v1/entries/stream`. Default: 200.",
     "CXPLANE_URL": "Command line: where the plane runs. Default: `http://127.0.0.1:8080`.",
     "CXPLANE_KEY": "Command line: the API key. Better than `--key`, which others can see.",
     "CXPLANE_OPERATOR": "Command line: who is at this terminal, for the record. Default: the name of the user.",

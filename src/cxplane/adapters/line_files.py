@@ -16,25 +16,12 @@ from typing import IO, Any
 
 import msgspec
 
-from cxplane.adapters.line_places import FilePlace, FolderPlace, fsync_folder, replace_file
+from cxplane.adapters.line_places import FilePlace, FolderPlace, OpenFile, fsync_folder, replace_file
 from cxplane.domain.errors import ExportFailed
 from cxplane.domain.record import Line
 
 FORMAT = "cxplane-export/1"
 READ_BYTES = 1024 * 1024
-
-
-class OpenFile(msgspec.Struct):
-    """A file of lines. `sha256` is that of its lines, each with its line end: of the file itself unless it is compressed."""
-
-    name: str
-    day: str
-    first: int
-    last: int
-    count: int = 0
-    size: int = 0  # bytes of its lines
-    bytes: int = 0  # of the file
-    sha256: str = ""
 
 
 class Cursor(msgspec.Struct):

@@ -7,14 +7,26 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
+
+import msgspec
 
 from cxplane.domain.errors import ExportFailed
 
-if TYPE_CHECKING:
-    from cxplane.adapters.line_files import OpenFile
-
 _NAME = re.compile(r"^\d{16}-\d{4}-\d\d-\d\d\.jsonl(\.gz)?$")
+
+
+class OpenFile(msgspec.Struct):
+    """A file of lines. `sha256` is that of its lines, each with its line end: of the file itself unless it is compressed."""
+
+    name: str
+    day: str
+    first: int
+    last: int
+    count: int = 0
+    size: int = 0  # bytes of its lines
+    bytes: int = 0  # of the file
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

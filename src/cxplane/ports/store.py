@@ -139,6 +139,10 @@ class Store(Protocol):
         """The position below which nothing can appear any more, in any tenant."""
         ...
 
+    async def last(self, tenant: str, upto: int) -> int:
+        """The position of the last entry up to there; 0 if there is none."""
+        ...
+
     async def lines(
         self, tenant: str, *, after: int, upto: int, wanted: Wanted = ALL, limit: int = 1000
     ) -> Sequence[Line]:

@@ -167,6 +167,12 @@ class PostgresStore:
         row = await self._row("select cxplane.settled() as top")
         return int(row["top"])
 
+    async def last(self, tenant: str, upto: int) -> int:
+        row = await self._row(
+            "select max(position) as last from cxplane.entry where tenant = $1 and position <= $2", tenant, upto
+        )
+        return int(row["last"] or 0)
+
     async def lines(
         self, tenant: str, *, after: int, upto: int, wanted: Wanted = ALL, limit: int = 1000
     ) -> Sequence[Line]:

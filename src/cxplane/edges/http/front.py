@@ -54,6 +54,7 @@ class Visit:
     caller: str = "-"
     status: int = 500
     sent: int = 0
+    head: bool = False  # only the headers are wanted
     counted: bool = False  # takes a place among those in flight
 
 
@@ -73,6 +74,7 @@ class Front:
         method = scope["method"]
         if method == "HEAD":  # answered like a GET; the server keeps its own scope and leaves the body out
             scope = {**scope, "method": "GET"}
+            visit.head = True
         scope[KEY] = visit
         started = False
 

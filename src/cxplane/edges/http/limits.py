@@ -17,12 +17,13 @@ WAIT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Set in the environment, each with the prefix `CXPLANE_HTTP_`: RATE, BURST, IN_FLIGHT, WAITING."""
+    """Set in the environment, each with the prefix `CXPLANE_HTTP_`: RATE, BURST, IN_FLIGHT, WAITING, LISTENERS."""
 
     rate: float = 1000.0  # requests per second and caller
     burst: float = 2000.0  # how many may come at once after a silence
     in_flight: int = 512  # requests being worked on, all callers together
     waiting: int = 1000  # requests that wait for an outcome (`wait`), all callers together
+    listeners: int = 200  # who listens to the record as it grows
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> HttpLimits:
@@ -46,6 +47,7 @@ class HttpLimits:
             burst=number("BURST", max(cls().burst, 2 * number("RATE", cls().rate))),
             in_flight=int(number("IN_FLIGHT", cls().in_flight)),
             waiting=int(number("WAITING", cls().waiting)),
+            listeners=int(number("LISTENERS", cls().listeners)),
         )
 
 
