@@ -509,6 +509,23 @@ def entries() -> str:
     return page(lines)
 
 
+def export_schema() -> str:
+    from cxplane.record.tables import TABLES, VERSION
+
+    lines = head("Tables of an export", "`src/cxplane/record/tables.py`")
+    lines += [
+        f"What `cxplane export-parquet` writes: a folder a table, a folder a month in it (`month=2026-03`). Version {VERSION} of "
+        "the schema: columns may be added; what a column means and its type do not change. Times are in UTC. `schema.json` in the "
+        "folder says the same for programs.",
+        "",
+    ]
+    for table in TABLES:
+        lines += [f"## {table.name}", "", table.text, ""]
+        lines += rows(("column", "type", "meaning"), [(f"`{c.name}`", f"`{c.type}`", c.text) for c in table.columns])
+        lines += [""] if lines[-1] else []
+    return page(lines)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/cli.md": cli,
     "docs/reference/http.md": http,
@@ -518,4 +535,5 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings,
     "docs/reference/metrics.md": metrics,
     "docs/reference/entries.md": entries,
+    "docs/reference/export-schema.md": export_schema,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -181,6 +181,21 @@ async def export_releases(store: Store, tenant: str, folder: Path) -> None:
     kept = there(folder)
     files = {r.hash: await store.release_files(tenant, r.hash) for r in releases if r.hash not in kept}
     write_releases(folder, releases, {hash: texts for hash, texts in files.items() if texts is not None})
+
+
+def write_parquet(lines: Path, to: Path, *, tell: Callable[[int, int, str], None]) -> Mapping[str, int]:
+    """The lines of an export as Parquet files; how many rows each table has."""
+    from cxplane.adapters.parquet import lines_in, write_tables
+
+    return write_tables(lines_in(lines), to, tell=tell)
+
+
+def check_parquet(to: Path, *, replace: bool) -> None:
+    """Raises ExportFailed where DuckDB is missing or something is in the way."""
+    from cxplane.adapters.parquet import check_duckdb, check_place
+
+    check_duckdb()
+    check_place(to, replace=replace)
 
 
 async def tenant_of(settings: Settings, store: Store) -> str:

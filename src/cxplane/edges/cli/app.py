@@ -49,6 +49,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {  # name -> section, where it is, w
     "conversations": ("Asking the plane", "cxplane.edges.cli.desk:conversations", "Record what was learnt in a talk."),
     "entries": ("Asking the plane", "cxplane.edges.cli.ask:entries", "Read the record."),
     "export": ("The record", "cxplane.edges.cli.export:export", "Write the record and the releases as open files."),
+    "export-parquet": (
+        "The record",
+        "cxplane.edges.cli.parquet:export_parquet",
+        "Write the record as tables in Parquet files.",
+    ),
     "runs": ("Journeys", "cxplane.edges.cli.runs:runs", "Start, see, free and steer runs of journeys."),
     "tasks": ("Journeys", "cxplane.edges.cli.tasks:tasks", "See and answer what runs ask of people."),
     "signal": ("Journeys", "cxplane.edges.cli.tasks:signal", "Say that something happened."),
