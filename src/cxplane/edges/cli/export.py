@@ -146,7 +146,8 @@ def export(
     else:
         where = "" if to == "-" else f" to {to}"
         ends = f", positions {told['first']} to {told['last']}" if told["count"] else ""
-        click.echo(f"{told['count']} entries exported{where}{ends}", err=to == "-")
+        what = "1 entry" if told["count"] == 1 else f"{told['count']} entries"
+        click.echo(f"{what} exported{where}{ends}", err=to == "-")
         if told["count"]:
             click.echo(f"  sha256 {told['sha256']}", err=to == "-")
         if to != "-" and told["holds"]["count"] != told["count"]:
