@@ -443,6 +443,7 @@ SETTINGS = {
     "CXPLANE_HTTP_QUEUE": "Requests that wait for a place, at most; more are turned away with 429. Default: 1000.",
     "CXPLANE_HTTP_PATIENCE": "Seconds that a request waits for a place before it is turned away with 429. Default: 1.",
     "CXPLANE_HTTP_WAITING": "Requests that only wait for an outcome (`wait`). Default: 1000.",
+    "CXPLANE_HTTP_LISTENERS": "Listeners to `/v1/entries/stream`. Default: 200.",
     "CXPLANE_URL": "Command line: where the plane runs. Default: `http://127.0.0.1:8080`.",
     "CXPLANE_KEY": "Command line: the API key. Better than `--key`, which others can see.",
     "CXPLANE_OPERATOR": "Command line: who is at this terminal, for the record. Default: the name of the user.",
@@ -521,6 +522,23 @@ def entries() -> str:
     return page(lines)
 
 
+def export_schema() -> str:
+    from cxplane.record.tables import TABLES, VERSION
+
+    lines = head("Tables of an export", "`src/cxplane/record/tables.py`")
+    lines += [
+        f"What `cxplane export-parquet` writes: a folder a table, a folder a month in it (`month=2026-03`). Version {VERSION} of "
+        "the schema: columns may be added; what a column means and its type do not change. Times are in UTC. `schema.json` in the "
+        "folder says the same for programs.",
+        "",
+    ]
+    for table in TABLES:
+        lines += [f"## {table.name}", "", table.text, ""]
+        lines += rows(("column", "type", "meaning"), [(f"`{c.name}`", f"`{c.type}`", c.text) for c in table.columns])
+        lines += [""] if lines[-1] else []
+    return page(lines)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/cli.md": cli,
     "docs/reference/http.md": http,
@@ -530,4 +548,5 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings,
     "docs/reference/metrics.md": metrics,
     "docs/reference/entries.md": entries,
+    "docs/reference/export-schema.md": export_schema,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,6 +33,7 @@ from cxplane.domain.record import (
     Moved,
     NewEntry,
     RequestTaken,
+    Wanted,
     Write,
 )
 from cxplane.ports.store import Store
@@ -697,3 +699,44 @@ async def test_what_waits_is_written_before_the_store_closes(dsn: str) -> None:
 async def test_the_store_tells_what_time_it_is(store: PostgresStore) -> None:
     first, second = await store.now(), await store.now()
     assert first < second and first.utcoffset() == timedelta(0)
+
+
+async def test_lines_are_the_entries_as_they_are_exported(store: Store) -> None:
+    await store.append(Write(T, (asked("r1", key="k"), decided("r1", key="k"), intended("r1", key="k"))))
+    await store.append(Write("other", (asked("r2"),)))
+    await store.append(Write(T, (came_out("r1", "done"),)))
+    top = await store.settled()
+    lines = await store.lines(T, after=0, upto=top)
+    entries = await store.entries(T, limit=100)
+    assert [line.position for line in lines] == [e.position for e in entries]
+    for line, entry in zip(lines, entries, strict=True):
+        told = json.loads(line.text)
+        assert (told["id"], told["type"], told["subject"]) == (
+            str(entry.position),
+            f"cxplane.{entry.kind}",
+            entry.stream,
+        )
+        assert told["data"]["body"] == entry.body
+        assert (line.kind, line.at) == (entry.kind, entry.at)
+
+
+async def test_lines_come_by_position_kind_and_time(store: Store) -> None:
+    for n in range(6):
+        await store.append(Write(T, (asked(f"r{n}", at=NOW + timedelta(days=n)), opened(f"r{n}", f"a{n}"))))
+    top = await store.settled()
+
+    async def got(after: int = 0, limit: int = 100, **wanted: Any) -> list[int]:
+        found = await store.lines(T, after=after, upto=top, wanted=Wanted(**wanted), limit=limit)
+        return [line.position for line in found]
+
+    everything = await got()
+    assert len(everything) == 12
+    assert await got(after=everything[3], limit=2) == everything[4:6]
+    assert await got(kinds=("request",)) == everything[::2]
+    assert await got(kinds=("approval.opened",)) == everything[1::2]
+    assert await got(kinds=("approval.opened", "request")) == everything
+    assert await got(kinds=("request",), since=NOW + timedelta(days=2), until=NOW + timedelta(days=4)) == [
+        everything[4],
+        everything[6],
+    ]
+    assert [line.position for line in await store.lines(T, after=0, upto=everything[2])] == everything[:3]

@@ -9,6 +9,7 @@
     ├── SealKeyWrong         the key that signs checkpoints cannot be used
     ├── SinkFailure          the place where checkpoints are kept apart does not take or give them
     ├── SealBroken           the record is not what was signed
+    ├── ExportFailed         the place that the record is exported to cannot be used, or was changed
     ├── NotSealed            what is asked for is not under a signed checkpoint (yet)
     ├── StoreError           the store cannot be used (busy, wrong version, unreachable)
     │   ├── NothingLive      no release is live, so that no tenant can be meant without its name
@@ -158,6 +159,14 @@ class SealBroken(CxplaneError):
     ) -> None:
         self.next = next
         super().__init__(what)
+
+
+class ExportFailed(CxplaneError):
+    """The place that the record is exported to cannot be used, or was changed by somebody else."""
+
+    def __init__(self, where: str, why: str, *, next: str) -> None:
+        self.next = next
+        super().__init__(f"{where} {why}")
 
 
 class NotSealed(CxplaneError):

@@ -69,6 +69,35 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """One entry as it is sealed and exported: `text` is its CloudEvent in JSON, UTF-8, without a line end."""
+
+    position: int
+    at: datetime
+    kind: str
+    text: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries: of these kinds (all, if none is named), from `since` on, before `until`."""
+
+    kinds: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __contains__(self, line: Line) -> bool:
+        return (
+            (not self.kinds or line.kind in self.kinds)
+            and (self.since is None or line.at >= self.since)
+            and (self.until is None or line.at < self.until)
+        )
+
+
+ALL = Wanted()
+
+
+@dataclass(frozen=True, slots=True)
 class KeyClaim:
     """The right to do an action under a business key: held by one request at a time."""
 

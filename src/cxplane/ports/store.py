@@ -10,15 +10,18 @@ from typing import Protocol
 from cxplane.domain.customer import Customer, Situation
 from cxplane.domain.erasure import CustomerErased, Left, UnderWay
 from cxplane.domain.record import (
+    ALL,
     AppendResult,
     ApprovalRow,
     BudgetUse,
     Entry,
     KeyRow,
     KeyTaken,
+    Line,
     OpenIntent,
     RequestRow,
     TakenRun,
+    Wanted,
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
@@ -196,6 +199,20 @@ class Store(Protocol):
         self, tenant: str, *, after: int = 0, kind: str | None = None, stream: str | None = None, limit: int = 100
     ) -> Sequence[Entry]:
         """Settled entries after a position, in order: what is returned once never gets a smaller neighbour later."""
+        ...
+
+    async def settled(self) -> int:
+        """The position below which nothing can appear any more, in any tenant."""
+        ...
+
+    async def last(self, tenant: str, upto: int) -> int:
+        """The position of the last entry up to there; 0 if there is none."""
+        ...
+
+    async def lines(
+        self, tenant: str, *, after: int, upto: int, wanted: Wanted = ALL, limit: int = 1000
+    ) -> Sequence[Line]:
+        """Entries past `after` up to `upto`, in order, as they are exported. Ask `settled` first: `upto` is at most that."""
         ...
 
     # work that waits

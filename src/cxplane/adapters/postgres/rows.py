@@ -12,7 +12,7 @@ import msgspec
 
 from cxplane.domain.customer import Assurance, Consent, Customer, Identity, Recorded
 from cxplane.domain.errors import Malformed
-from cxplane.domain.record import ApprovalRow, Entry, Fence, KeyRow, Mail, OpenIntent, RequestRow, TakenRun
+from cxplane.domain.record import ApprovalRow, Entry, Fence, KeyRow, Mail, OpenIntent, RequestRow, TakenRun, Wanted
 from cxplane.domain.run import RunRow, TaskRow
 
 _RELEASE = "(select n.hash from cxplane.release_name n where n.id = release) as release"
@@ -35,6 +35,25 @@ TASK = (
 )
 CUSTOMER = "id, attributes, identities, assurances, consents"
 KEY = "id, caller, created_at, created_by, expires_at, revoked_at, scope, actions, replaces"
+
+
+COMMON = ("request", "decision", "intent", "outcome")  # every other kind has an index of its own
+
+
+def wanted(which: Wanted, values: list[Any]) -> str:
+    """More conditions on `cxplane.entry e`; what they compare with is added to `values`."""
+    where = ""
+    for column, by, value in (
+        ("kind", "= any(${})", list(which.kinds)),
+        ("at", ">= ${}", which.since),
+        ("at", "< ${}", which.until),
+    ):
+        if value:
+            values.append(value)
+            where += f" and e.{column} {by.format(len(values))}"
+    if which.kinds and not set(which.kinds) & set(COMMON):
+        where += f" and e.kind not in {COMMON}"  # said in so many words, so that the index serves
+    return where
 
 
 def request_row(row: Any) -> RequestRow:

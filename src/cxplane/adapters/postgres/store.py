@@ -36,14 +36,17 @@ from cxplane.adapters.postgres.writer import WAITING, Writer
 from cxplane.domain.customer import Customer, Situation
 from cxplane.domain.errors import KeyDestroyed, StoreUnavailable
 from cxplane.domain.record import (
+    ALL,
     AppendResult,
     ApprovalRow,
     BudgetUse,
     Entry,
     KeyRow,
     KeyTaken,
+    Line,
     OpenIntent,
     RequestRow,
+    Wanted,
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
@@ -227,6 +230,28 @@ class PostgresStore:
             f"select {rows.ENTRY} from cxplane.entries_after($1, $2, $3, $4, $5)", tenant, after, kind, stream, limit
         )
         return await self._private.entries(tenant, found)
+
+    async def settled(self) -> int:
+        row = await self._row("select cxplane.settled() as top")
+        return int(row["top"])
+
+    async def last(self, tenant: str, upto: int) -> int:
+        row = await self._row(
+            "select max(position) as last from cxplane.entry where tenant = $1 and position <= $2", tenant, upto
+        )
+        return int(row["last"] or 0)
+
+    async def lines(
+        self, tenant: str, *, after: int, upto: int, wanted: Wanted = ALL, limit: int = 1000
+    ) -> Sequence[Line]:
+        values: list[Any] = [tenant, after, upto, limit]
+        where = rows.wanted(wanted, values)
+        found = await self._rows(
+            "select e.position, e.at, e.kind, convert_to(cxplane.line(e), 'UTF8') from cxplane.entry e"
+            f" where e.tenant = $1 and e.position > $2 and e.position <= $3{where} order by e.position limit $4",
+            *values,
+        )
+        return [Line(*r) for r in found]
 
     # work that waits ----------------------------------------------------------------------------------
 

@@ -63,6 +63,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {  # name -> section, where it is, w
         "cxplane.edges.cli.evidence:evidence",
         "One case as a file that a third party can verify.",
     ),
+    "export": ("The record", "cxplane.edges.cli.export:export", "Write the record and the releases as open files."),
+    "export-parquet": (
+        "The record",
+        "cxplane.edges.cli.parquet:export_parquet",
+        "Write the record as tables in Parquet files.",
+    ),
     "runs": ("Journeys", "cxplane.edges.cli.runs:runs", "Start, see, free and steer runs of journeys."),
     "tasks": ("Journeys", "cxplane.edges.cli.tasks:tasks", "See and answer what runs ask of people."),
     "signal": ("Journeys", "cxplane.edges.cli.tasks:signal", "Say that something happened."),

@@ -22,6 +22,7 @@ from cxplane.edges.http.openapi import document
 from cxplane.edges.http.problems import MEDIA_TYPE, Problem, problem_of, problem_of_status
 from cxplane.edges.http.route import Answer, Call, Route
 from cxplane.edges.http.routes import ROUTES
+from cxplane.edges.http.streaming import Streamed
 from cxplane.edges.http.strict_json import NotTaken, TooSlow, parse, shaped
 from cxplane.ports.identity import Identity
 
@@ -85,6 +86,7 @@ class Edge:
         self.plane, self.identity, self.limits, self.stopping = plane, identity, limits, stopping
         self.buckets = Buckets(limits)
         self.waiting = Slots(limits.waiting, "requests are waiting for an outcome")
+        self.listening = Slots(limits.listeners, "listen to the record")
         self.lanes = Lanes(limits, plane.telemetry, lambda: plane.store.append_s)
         plane.telemetry.watch(self.lanes.tell)
 
@@ -107,7 +109,8 @@ class Edge:
 
         async def answered(request: AnyRequest, visit: Visit) -> Response[bytes]:
             try:
-                return _response(await self._run(route, visit, await self._call(route, request, visit, known, choices)))
+                answer = await self._run(route, visit, await self._call(route, request, visit, known, choices))
+                return _response(answer) if answer.stream is None else self._streamed(answer, visit)
             except CxplaneError as problem:
                 if isinstance(problem, CallerUnknown):
                     telemetry.count("auth_failures")
@@ -152,10 +155,20 @@ class Edge:
             sent=sent,
             accept=request.headers.get("accept", ""),
             media=media,
-            headers=_headers(request) if route.media else {},
+            headers=_headers(request) if route.media or route.streams else {},
             idempotency_key=key,
             rest=lambda seconds: self._rest(visit, seconds),
+            again=lambda: self.identity.authenticate(request.headers.get("authorization"), self.plane),
+            stopping=self.stopping,
         )
+
+    def _streamed(self, answer: Answer, visit: Visit) -> Response[bytes]:
+        """A listener has a place of its own kind; the one among those in work was given back before."""
+        assert answer.stream is not None
+        if visit.head:
+            return Response(b"", media_type=answer.media_type, headers=dict(answer.headers))
+        self.listening.take()
+        return Streamed(answer.stream, answer.media_type, answer.headers, self.listening.give_back)
 
     async def _caller(self, request: AnyRequest, visit: Visit) -> Caller:
         caller = await self.identity.authenticate(request.headers.get("authorization"), self.plane)

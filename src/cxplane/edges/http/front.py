@@ -56,6 +56,7 @@ class Visit:
     credentials: int = 0  # their hash: whoever sends the same is the same
     place: Place | None = None  # among those in work
     counted: bool = False  # among those that the process holds
+    head: bool = False  # only the headers are wanted
 
 
 class Front:
@@ -77,6 +78,7 @@ class Front:
         method = scope["method"]
         if method == "HEAD":  # answered like a GET; the server keeps its own scope and leaves the body out
             scope = {**scope, "method": "GET"}
+            visit.head = True
         scope[KEY] = visit
         started = False
 

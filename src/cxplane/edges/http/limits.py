@@ -20,7 +20,7 @@ URGENT_QUEUE, URGENT_PATIENCE_S = 128, 5.0
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Set in the environment, each with the prefix `CXPLANE_HTTP_`: RATE, BURST, IN_FLIGHT, QUEUE, PATIENCE, WAITING."""
+    """Set in the environment, each with the prefix `CXPLANE_HTTP_`: RATE, BURST, IN_FLIGHT, QUEUE, PATIENCE, WAITING, LISTENERS."""
 
     rate: float = 1000.0  # requests per second and caller
     burst: float = 2000.0  # how many may come at once after a silence
@@ -30,6 +30,7 @@ class HttpLimits:
     queue: int = 1000  # requests that wait for a place
     patience_s: float = 1.0  # how long one waits for a place
     waiting: int = 1000  # requests that wait for an outcome (`wait`), all callers together
+    listeners: int = 200  # who listens to the record as it grows
 
     @property
     def inside(self) -> int:
@@ -60,6 +61,7 @@ class HttpLimits:
             queue=max(1, int(number("QUEUE", cls().queue))),
             patience_s=number("PATIENCE", cls().patience_s),
             waiting=int(number("WAITING", cls().waiting)),
+            listeners=int(number("LISTENERS", cls().listeners)),
         )
 
 
