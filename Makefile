@@ -11,7 +11,7 @@ KB     ?= ../shared/data/abcd/kb.json
 TO     ?= abcd-control
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-journeys bench-airline bench-retail import-abcd docs lock clean
+.PHONY: help demo test check format bench bench-journeys bench-seal bench-airline bench-retail import-abcd docs lock clean
 
 help: ## this list
 	@echo "cxplane: the open control plane for customer service"
@@ -55,6 +55,9 @@ bench-journeys: $(STAMP) ## journeys beside DBOS and Restate: legs, signals, par
 
 import-abcd: $(STAMP) ## the work flows of a public set as journeys: KB=kb.json TO=DIR
 	@$(BIN)/python -m benchmarks.abcd.import_kb --kb $(KB) --out $(TO)
+
+bench-seal: $(STAMP) ## how fast an export is verified, and what sealing costs: OUT=report.json
+	@$(BIN)/python -m benchmarks.seal.run --out $(OUT)
 
 bench-airline: $(STAMP) ## recorded AI agents against a written airline policy: DATA=DIR OUT=report.json
 	@$(BIN)/python benchmarks/airline/run.py --data $(DATA) --out $(OUT)

@@ -422,20 +422,34 @@ def answers() -> str:
 SETTINGS = {
     "CXPLANE_DSN": "The Postgres to use, as `postgresql://…`. Not set: an embedded one in the data folder.",
     "CXPLANE_LEASE": "How soon the work of a dead or paused worker goes to another, like `10s`. Default: `10s`.",
+    "CXPLANE_SEAL_KEY": "The key that signs the record, from the vault: as `cxplane audit keys new` prints it; several, newest first, "
+    "with spaces between them. Not set: one in the data folder for the embedded store, no seal for a Postgres of your own.",
+    "CXPLANE_SEAL_SINK": "Where signed checkpoints are kept apart: a folder, or an https address that takes PUT. "
+    "Default: `seals` in the data folder.",
+    "CXPLANE_SEAL_SINK_TOKEN": "A token for that address, from the vault.",
+    "CXPLANE_SEAL_EVERY": "How often new entries are put under a signed checkpoint. Default: `5s`.",
     "CXPLANE_DATA": "The data folder: the embedded store, and the saved key of the command line. Default: `.cxplane`.",
     "CXPLANE_CONTROL": "The control repo that `serve` releases at the start where nothing is live yet.",
     "CXPLANE_TENANT": "Whose plane it is, where the store serves several.",
     "CXPLANE_NOW": "A fixed business time like `2026-01-05T10:00:00Z`: for demonstrations and replays.",
+    "CXPLANE_DATA_KEY": "A secret, which the vault gives: the operator's key, which wraps the keys of customers; several while it "
+    "is rotated, newest first. Needed with `CXPLANE_DSN`; the embedded store makes one in `keys/data.key` of the data folder.",
     "CXPLANE_SECRETS": "A folder with one file a secret, named like it, not readable by everybody.",
     "CXPLANE_SECRET_<NAME>": "A secret by its name in `systems/*.yaml`; the bare name is looked for next.",
     "CXPLANE_SYSTEM_<NAME>_URL": "Where that system is reached, instead of its `base_url`.",
     "CXPLANE_HTTP_RATE": "Requests per second and caller. Default: 1000.",
     "CXPLANE_HTTP_BURST": "How many of them may come at once after a silence. Default: 2000.",
-    "CXPLANE_HTTP_IN_FLIGHT": "Requests being worked on at once; more are turned away with 429. Default: 512.",
+    "CXPLANE_HTTP_IN_FLIGHT": "Requests worked on at once, at most; how many are well the plane finds out itself. Default: 512.",
+    "CXPLANE_HTTP_QUEUE": "Requests that wait for a place, at most; more are turned away with 429. Default: 1000.",
+    "CXPLANE_HTTP_PATIENCE": "Seconds that a request waits for a place before it is turned away with 429. Default: 1.",
     "CXPLANE_HTTP_WAITING": "Requests that only wait for an outcome (`wait`). Default: 1000.",
+    "CXPLANE_HTTP_LISTENERS": "Listeners to `/v1/entries/stream`. Default: 200.",
     "CXPLANE_URL": "Command line: where the plane runs. Default: `http://127.0.0.1:8080`.",
     "CXPLANE_KEY": "Command line: the API key. Better than `--key`, which others can see.",
     "CXPLANE_OPERATOR": "Command line: who is at this terminal, for the record. Default: the name of the user.",
+    "CXPLANE_DRAIN": "How long a plane that is told to stop (SIGTERM) says so at `/health/ready` and still takes what comes. Default: `1s`.",
+    "CXPLANE_LOG": "`json` or `text` lines in the log. Not set: text on a terminal, else JSON.",
+    "CXPLANE_LOG_LEVEL": "What is logged: `debug`, `info`, `warning` or `error`. Default: `info`.",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "Where OpenTelemetry traces go (OTLP over HTTP). Not set: none are made.",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "The same, for traces alone.",
     "OTEL_SERVICE_NAME": "The name in traces. Default: `cxplane`.",
@@ -508,6 +522,23 @@ def entries() -> str:
     return page(lines)
 
 
+def export_schema() -> str:
+    from cxplane.record.tables import TABLES, VERSION
+
+    lines = head("Tables of an export", "`src/cxplane/record/tables.py`")
+    lines += [
+        f"What `cxplane export-parquet` writes: a folder a table, a folder a month in it (`month=2026-03`). Version {VERSION} of "
+        "the schema: columns may be added; what a column means and its type do not change. Times are in UTC. `schema.json` in the "
+        "folder says the same for programs.",
+        "",
+    ]
+    for table in TABLES:
+        lines += [f"## {table.name}", "", table.text, ""]
+        lines += rows(("column", "type", "meaning"), [(f"`{c.name}`", f"`{c.type}`", c.text) for c in table.columns])
+        lines += [""] if lines[-1] else []
+    return page(lines)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/cli.md": cli,
     "docs/reference/http.md": http,
@@ -517,4 +548,5 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings,
     "docs/reference/metrics.md": metrics,
     "docs/reference/entries.md": entries,
+    "docs/reference/export-schema.md": export_schema,
 }

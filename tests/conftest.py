@@ -18,6 +18,8 @@ from cxplane.adapters.postgres.embedded import EmbeddedPostgres
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 
 TEMPLATE = "cxplane_template"
+DATA_KEY = "dGhlIG9wZXJhdG9yJ3Mga2V5IG9mIGFsbCB0ZXN0cyE"  # 32 bytes in base64url
+os.environ.setdefault("CXPLANE_DATA_KEY", DATA_KEY)  # also for the processes that tests start
 _numbers = itertools.count(1)
 
 
@@ -32,6 +34,11 @@ async def run_sql(dsn: str, *statements: str) -> None:
             await link.execute(statement)
     finally:
         await link.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long is begun first, so that nobody waits for it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +59,7 @@ def postgres() -> Iterator[str]:
                 f"drop database if exists {TEMPLATE} with (force)",
                 f"create database {TEMPLATE} template template0 encoding 'UTF8'",
             )
-            store = await open_store(with_database(maintenance, TEMPLATE))
+            store = await open_store(with_database(maintenance, TEMPLATE), tenant="northwind")
             await store.aclose()
 
         asyncio.run(prepare())
@@ -76,9 +83,17 @@ def dsn(postgres: str) -> Iterator[str]:
 
 
 @pytest.fixture
+async def elsewhere(dsn: str) -> AsyncIterator[PostgresStore]:
+    """The same Postgres as `store`, opened for another tenant."""
+    opened = await open_store(dsn, tenant="other")
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
 async def store(dsn: str) -> AsyncIterator[PostgresStore]:
-    """A migrated, empty store of the test's own."""
-    opened = await open_store(dsn)
+    """A migrated, empty store of the test's own, for the tenant northwind."""
+    opened = await open_store(dsn, tenant="northwind")
     yield opened
     await opened.aclose()
 

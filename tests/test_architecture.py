@@ -111,6 +111,15 @@ def test_the_judge_has_no_clock_no_chance_and_no_await() -> None:
         assert called(node) not in ("now", "utcnow", "today")
 
 
+def test_what_a_plane_does_goes_by_the_clock_it_was_given() -> None:
+    """Which is the store's: a machine whose wall clock is wrong does no harm."""
+    ours = ("loop", "journeys", "act", "decide", "people", "record")
+    for path in FILES:
+        if path.parts[len(SRC.parts)] in ours or name(path).startswith("adapters/postgres/"):
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"datetime\.(now|utcnow|today)\(|time\.time\(", text), name(path)
+
+
 def test_the_domain_does_nothing_but_hold_words() -> None:
     for path in FILES:
         if path.parts[len(SRC.parts)] == "domain":

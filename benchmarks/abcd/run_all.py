@@ -73,7 +73,7 @@ async def serving(app: Service) -> AsyncIterator[str]:
 
 async def release(settings: Settings, control: Path) -> None:
     made = build(control)
-    async with open_store(settings) as store:
+    async with open_store(settings, tenant=made.repo.plane.tenant) as store:
         gates = await run_gates(made, policy_engine(), expressions(), store=store)
         now = datetime.now(UTC)
         await make_release(store, made, gates, by="person:lead", at=now)
@@ -86,7 +86,7 @@ async def run_all(flows: Sequence[Flow], folder: Path, *, dsn: str | None = None
     write(control_repo(flows), folder / "control")
     app = service()
     async with serving(app) as url:
-        settings = Settings(dsn=dsn, data=folder / "data", system_urls={SYSTEM: url})
+        settings = Settings(dsn=dsn, embedded=True, data=folder / "data", system_urls={SYSTEM: url})
         async with open_dsn(settings) as store:  # one Postgres over the release and the plane
             settings = replace(settings, dsn=store)
             await release(settings, folder / "control")

@@ -206,7 +206,7 @@ async def release(dsn: str, files: dict[str, str]) -> str:
     from cxplane.wiring import expressions, open_store, policy_engine
 
     made = build(files)
-    async with open_store(Settings(dsn=dsn)) as store:
+    async with open_store(Settings(dsn=dsn), tenant=made.repo.plane.tenant) as store:
         gates = await run_gates(made, policy_engine(), expressions(), store=store)
         now = datetime.now(UTC)
         await make_release(store, made, gates, by="person:maria", at=now)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cxplane.adapters.cel import DEEPEST, LONGEST, CelExpressions
 from cxplane.adapters.cel_functions import FUNCTIONS, functions
+from cxplane.adapters.cel_names import rounds
 from cxplane.domain.errors import ExpressionError
 
 CEL = CelExpressions()
@@ -149,3 +150,46 @@ def test_no_text_breaks_the_compiler(text: str) -> None:
         CEL.compile(text).value({})
     except ExpressionError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "deep"),
+    [
+        ("a + 1", 0),
+        ("map(a)", 0),
+        ("'a.map(x, y)'", 0),
+        ("a.map(x, x).filter(y, y)", 1),
+        ("(a).exists(x, [x].all(y, y in b.filter(z, z)))", 3),
+    ],
+)
+def test_it_is_known_how_deep_an_expression_goes_through_lists(text: str, deep: int) -> None:
+    assert rounds(text) == deep
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [("a.map(x, x).size()", 100_000), ("a.map(x, a.map(y, x + y)).size()", 300), ("a.filter(x, x in a)", 30_000)],
+)
+def test_a_list_too_long_to_go_through_is_an_error_and_takes_no_time(text: str, items: int) -> None:
+    with pytest.raises(ExpressionError, match="too many to go through"):
+        CEL.compile(text).value({"a": list(range(items))})
+    assert CEL.compile(text).value({"a": [1, 2, 3]})
+
+
+def test_long_texts_count_where_they_are_copied() -> None:
+    with pytest.raises(ExpressionError, match="too many"):
+        CEL.compile("a.map(x, a.map(y, x + y)).size()").value({"a": ["z" * 4000] * 100})
+
+
+def test_a_result_does_not_grow_without_end() -> None:
+    with pytest.raises(ExpressionError, match="more than"):
+        CEL.compile("a + a").value({"a": "z" * 600_000})
+    with pytest.raises(ExpressionError, match="more than"):
+        CEL.compile("a + a").value({"a": [0] * 150_000})
+
+
+def test_distinct_takes_a_hundred_thousand_values_and_tells_types_apart() -> None:
+    many = CEL.compile("distinct(a).size()").value({"a": list(range(100_000)) * 2})
+    assert many == 100_000
+    odd = [1, 1.0, True, "1", [1], [1.0], {"a": [1]}, {"a": [1]}, None, None]
+    assert CEL.compile("distinct(a)").value({"a": odd}) == [1, 1.0, True, "1", [1], {"a": [1]}, None]

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import traceback
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from cxplane.adapters.clock import SystemClock
+from cxplane.adapters.clock import StoreClock, SystemClock
 from cxplane.adapters.vault import ChainVault, EnvironmentVault, FolderVault, vault_from
-from cxplane.domain.errors import SecretMissing
+from cxplane.domain.errors import SecretMissing, StoreUnavailable
 
 VALUE = "s3cret-planted"
 
@@ -86,3 +87,68 @@ def test_business_time_stands_still_where_it_is_fixed() -> None:
 def test_a_fixed_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         SystemClock(datetime(2026, 1, 5, 10))  # noqa: DTZ001
+
+
+class Keeper:
+    """A store's clock, an hour ahead of this machine's, that can be set."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(hours=1)
+        self.down = False
+
+    async def now(self) -> datetime:
+        if self.down:
+            raise StoreUnavailable("Postgres does not answer")
+        await asyncio.sleep(0.01)
+        return datetime.now(UTC) + self.ahead
+
+
+def off(clock: StoreClock) -> float:
+    return (clock.now() - datetime.now(UTC)).total_seconds()
+
+
+async def test_a_plane_goes_by_the_clock_of_its_store_and_follows_it_when_it_is_set() -> None:
+    keeper = Keeper()
+    clock = StoreClock(keeper.now)
+    await clock.look()
+    assert abs(off(clock) - 3600) < 1 and abs((clock.business_now() - clock.now()).total_seconds()) < 1
+    assert clock.now().tzinfo is UTC
+    keeper.ahead = timedelta(hours=-2)
+    assert abs(off(clock) - 3600) < 1, "it goes on by itself in between"
+    await clock.look()
+    assert abs(off(clock) + 7200) < 1
+
+
+async def test_a_clock_that_agrees_with_the_store_does_not_tremble() -> None:
+    keeper = Keeper()
+    clock = StoreClock(keeper.now)
+    await clock.look()
+    first = clock._at
+    for _ in range(5):
+        await clock.look()
+    assert clock._at == first
+
+
+async def test_a_store_that_is_away_leaves_the_time_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxplane.adapters.clock.EVERY_S", 0.01)
+    keeper = Keeper()
+    clock = StoreClock(keeper.now)
+    await clock.look()
+    keeper.down = True
+    following = asyncio.create_task(clock.follow())
+    await asyncio.sleep(0.1)
+    before = clock.now()
+    await asyncio.sleep(0.02)
+    assert clock.now() > before and not following.done()
+    keeper.down, keeper.ahead = False, timedelta(0)
+    for _ in range(500):
+        if abs(off(clock)) < 1:
+            break
+        await asyncio.sleep(0.01)
+    assert abs(off(clock)) < 1
+    following.cancel()
+
+
+def test_a_store_clock_with_a_fixed_business_time_keeps_it() -> None:
+    fixed = datetime(2026, 1, 5, 10, tzinfo=UTC)
+    assert StoreClock(Keeper().now, fixed).business_now() == fixed

@@ -70,6 +70,24 @@ async def test_an_open_breaker_fails_at_once_and_says_why(billing: FakeSystem) -
     await connector.aclose()
 
 
+@pytest.mark.parametrize("back", [True, False])
+async def test_who_comes_with_the_call_that_finds_out_waits_for_it_and_loses_no_round(
+    billing: FakeSystem, back: bool
+) -> None:
+    connector = guarded(billing, breaker=Breaker(failures=2, open_for=timedelta(seconds=0.3)))
+    billing.fail("read", "500", "503")
+    for _ in range(2):
+        with pytest.raises(SystemFailure):
+            await connector.read(ACCOUNT, {"account_id": "a1"}, timeout_s=1)
+    await asyncio.sleep(0.35)
+    seen = len(billing.seen)
+    billing.fail("read", "slow" if back else "503")
+    asked = (connector.read(ACCOUNT, {"account_id": f"a{n}"}, timeout_s=3) for n in range(5))
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    failed = [one for one in told if isinstance(one, SystemFailure)]
+    assert (len(failed), len(billing.seen) - seen) == ((0, 5) if back else (5, 1)), told
+
+
 async def test_what_callers_get_wrong_opens_no_breaker(billing: FakeSystem) -> None:
     connector = guarded(billing, breaker=Breaker(failures=1, open_for=timedelta(seconds=60)))
     billing.fail("read", "404", "429", "400")

@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cxplane.adapters.postgres.access import Access, Guard
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.adapters.postgres.work import PgQueuerWork
 from cxplane.domain.record import Appended, Fenced, NewEntry, NewRun, TakenRun, Write
@@ -37,7 +38,7 @@ def begun(id: str, **more: Any) -> Write:
 
 
 def letter(run: str, n: int) -> Write:
-    return Write(T, (run_told(run, what="note", by="test", at=datetime.now(UTC), n=n),))
+    return Write(T, (run_told(run, what="note", by="test", at=datetime.now(UTC), subject=None, n=n),))
 
 
 def drained(taken: TakenRun, seen: list[Any], took: list[str], *, idle: bool, **more: Any) -> Write:
@@ -93,10 +94,12 @@ class Mailroom:
 
 
 async def main(dsn: str, lease_s: float, pause_s: float) -> None:
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     room = Mailroom(store, pause_s=pause_s, steps=True)
     print("ready", flush=True)
-    await PgQueuerWork(dsn, lease=timedelta(seconds=lease_s)).run({"leg": room}, concurrency=64)
+    await PgQueuerWork(dsn, Access("northwind", Guard.ROLE), lease=timedelta(seconds=lease_s)).run(
+        {"leg": room}, concurrency=64
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from cxplane.adapters.postgres.access import Access, Guard
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.adapters.postgres.work import PgQueuerWork
 from cxplane.domain.record import Appended, Fenced, NewRun, RunTaken, SignalTaken, Write
@@ -30,7 +31,7 @@ LEASE_S = 2.0
 
 @asynccontextmanager
 async def working(dsn: str, room: Mailroom, concurrency: int = 64) -> AsyncIterator[PgQueuerWork]:
-    engine = PgQueuerWork(dsn, lease=timedelta(seconds=LEASE_S), first_retry_s=0.05)
+    engine = PgQueuerWork(dsn, Access("northwind", Guard.ROLE), lease=timedelta(seconds=LEASE_S), first_retry_s=0.05)
     task = asyncio.create_task(engine.run({"leg": room}, concurrency=concurrency))
     try:
         yield engine
@@ -131,7 +132,15 @@ def _fields(entry: object) -> dict[str, object]:
 def said(id: str, key: str = "k1", type: str = "doc.in", *, keep: bool = False) -> Write:
     stream = f"sig_{id}"
     entry = signal_entry(
-        stream, type=type, source="test", id=id, key=key, data={"n": id}, at=datetime.now(UTC), actor="test"
+        stream,
+        type=type,
+        source="test",
+        id=id,
+        key=key,
+        data={"n": id},
+        at=datetime.now(UTC),
+        actor="test",
+        subject=None,
     )
     if keep:
         entry = replace(entry, body={**entry.body, "keep": True})
@@ -246,7 +255,7 @@ async def test_folding_again_gives_the_same_runs_and_mail(store: PostgresStore, 
 @pytest.mark.timeout(170)
 async def test_a_thousand_runs_with_twenty_letters_each_and_two_workers(store: PostgresStore, dsn: str) -> None:
     runs = [f"r{n}" for n in range(1000)]
-    others = await open_store(dsn)
+    others = await open_store(dsn, tenant="northwind")
     one, two = Mailroom(store), Mailroom(others)
     async with working(dsn, one) as engine, working(dsn, two):
         for run in runs:
@@ -296,8 +305,8 @@ async def test_a_wake_up_that_comes_twice_does_nothing_twice(store: PostgresStor
         await store.append(letter("r1", n))
     link = await asyncpg.connect(dsn)
     await link.execute(
-        "insert into cxplane.pgqueuer (priority, entrypoint, payload, status)"
-        " select priority, entrypoint, payload, status from cxplane.pgqueuer"
+        "insert into cxplane.pgqueuer (tenant, priority, entrypoint, payload, status)"
+        " select tenant, priority, entrypoint, payload, status from cxplane.pgqueuer"
     )
     await link.close()
     async with working(dsn, room):

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from cxplane.adapters.postgres.access import live_tenants
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.budget import Reservation
 from cxplane.domain.customer import Assurance, Identity
-from cxplane.domain.entries import (
-    approval_decided,
+from cxplane.domain.customer_entries import (
     conversation_opened,
     customer_assured,
     customer_changed,
     customer_consented,
     fact_recorded,
-    release_live,
-    release_made,
 )
+from cxplane.domain.entries import approval_decided, release_live, release_made
 from cxplane.domain.errors import Malformed
 from cxplane.domain.key_entries import key_created, key_revoked
 from cxplane.domain.record import (
@@ -33,6 +33,7 @@ from cxplane.domain.record import (
     Moved,
     NewEntry,
     RequestTaken,
+    Wanted,
     Write,
 )
 from cxplane.ports.store import Store
@@ -169,13 +170,13 @@ async def test_a_request_that_moved_is_not_moved_again(store: PostgresStore) -> 
     assert await store.append(told("r1", "failed")) == Moved("r1", "done")
 
 
-async def test_a_key_belongs_to_one_request(store: PostgresStore) -> None:
+async def test_a_key_belongs_to_one_request(store: PostgresStore, elsewhere: PostgresStore) -> None:
     await store.append(allowed("r1", "k"))
     assert await store.append(allowed("r2", "k")) == KeyTaken("r1", "h-r1")
     assert await store.claimed(T, ACTION, "k") == KeyTaken("r1", "h-r1")
     assert await store.claimed(T, ACTION, "other") is None
     assert await store.request(T, "r2") is None
-    assert isinstance(await store.append(allowed("r3", "k", tenant="other")), Appended)
+    assert isinstance(await elsewhere.append(allowed("r3", "k", tenant="other")), Appended)
 
 
 async def test_two_of_one_batch_compete_for_a_key(store: PostgresStore) -> None:
@@ -207,7 +208,7 @@ async def test_what_did_not_happen_frees_its_key_and_budget(store: PostgresStore
         end = (
             decided("r1", "refuse")
             if how == "refused"
-            else approval_decided("a1", "r1", status=how, by="person:maria", at=NOW)
+            else approval_decided("a1", "r1", status=how, by="person:maria", at=NOW, subject="c1")
         )
         await store.append(Write(T, (end,), expect=("r1", "held")))
     assert await used(store) == (0, 0, 0)
@@ -229,9 +230,37 @@ async def test_what_is_unknown_or_done_keeps_its_key_and_budget(store: PostgresS
     assert await used(store) == (40, 1, 1)
 
 
+async def test_what_stood_on_a_counter_at_a_position_is_summed_up_from_the_entries(
+    store: PostgresStore, elsewhere: PostgresStore
+) -> None:
+    day = ("daily", "agent:fin", "2026-03-05T00:00:00+01:00")
+
+    async def spent(before: int, *counters: tuple[str, str, str], **more: Any) -> list[tuple[int, int]]:
+        return [(u.money, u.count) for u in await store.spent(T, counters or (day,), before=before, **more)]
+
+    first = await store.append(allowed("r1", "k1", takes(40)))
+    await store.append(told("r1", "failed"))  # gives its 40 back
+    second = await store.append(allowed("r2", "k2", takes(10), takes(5), takes(7, scope="agent:other")))
+    await elsewhere.append(allowed("r3", "k3", takes(100), tenant="other"))
+    third = await store.append(allowed("r4", "k4", takes(1)))
+    assert isinstance(first, Appended)
+    assert isinstance(second, Appended)
+    assert isinstance(third, Appended)
+    assert await spent(first.positions[0]) == []
+    assert await spent(first.positions[-1] + 1) == [(40, 1)]
+    assert await spent(second.positions[0]) == []
+    assert await spent(third.positions[0]) == [(15, 2)]
+    assert await spent(third.positions[-1] + 1) == [(16, 3)]
+    assert await spent(third.positions[0], (day[0], "agent:other", day[2])) == [(7, 1)]
+    assert await spent(third.positions[0], since=NOW + timedelta(hours=1)) == []
+    assert await store.spent(T, (), before=10**9) == []
+
+
 async def test_an_edit_takes_over_key_and_budget_in_one_write(store: PostgresStore) -> None:
     await store.append(replace(held("r1", "a1", "k"), reservations=(takes(40, limit_money=50),)))
-    edit = approval_decided("a1", "r1", status="edited", by="person:maria", at=NOW, comment="less", replaced_by="r2")
+    edit = approval_decided(
+        "a1", "r1", status="edited", by="person:maria", at=NOW, subject="c1", comment="less", replaced_by="r2"
+    )
     write = allowed("r2", "k", takes(45, limit_money=50), replaces="r1")
     result = await store.append(replace(write, entries=(edit, *write.entries), expect=("r1", "held")))
     assert isinstance(result, Appended)
@@ -255,7 +284,7 @@ async def test_an_approved_request_keeps_its_own_key(store: PostgresStore) -> No
     write = Write(
         T,
         (
-            approval_decided("a1", "r1", status="approved", by="person:maria", at=NOW),
+            approval_decided("a1", "r1", status="approved", by="person:maria", at=NOW, subject="c1"),
             decided("r1", key="k"),
             intended("r1", key="k"),
         ),
@@ -427,15 +456,19 @@ async def test_requests_are_listed_newest_first_page_by_page(store: PostgresStor
     )
     assert (len(found), more) == (24, None)
     assert (await store.requests("other"))[0] == []
+    times = sorted(r.at for r in (await store.requests(T, limit=200))[0])
+    bounded = (await store.requests(T, since=times[3], until=times[8], limit=200))[0]
+    assert sorted(r.at for r in bounded) == [at for at in times if times[3] <= at < times[8]]
+    assert bounded
     with pytest.raises(Malformed):
         await store.requests(T, cursor="nonsense")
 
 
-async def test_entries_can_be_followed_by_kind_and_stream(store: PostgresStore) -> None:
+async def test_entries_can_be_followed_by_kind_and_stream(store: PostgresStore, elsewhere: PostgresStore) -> None:
     for n in range(4):
         await store.append(allowed(f"r{n}"))
     await store.append(Write(T, (NewEntry("note", "r1", NOW, "x", {}),)))
-    await store.append(Write("other", (NewEntry("note", "r1", NOW, "x", {}),)))
+    await elsewhere.append(Write("other", (NewEntry("note", "r1", NOW, "x", {}),)))
     assert [e.stream for e in await store.entries(T, kind="decision")] == ["r0", "r1", "r2", "r3"]
     assert [e.stream for e in await store.entries(T, kind="note")] == ["r1"]
     assert [e.kind for e in await store.entries(T, stream="r1")] == ["request", "decision", "intent", "note"]
@@ -452,19 +485,12 @@ async def test_entries_can_be_followed_by_kind_and_stream(store: PostgresStore) 
 
 async def test_an_intent_is_taken_by_one_worker_until_its_lease_ends(store: PostgresStore) -> None:
     await store.append(allowed("r1", "k"))
-    assert await store.take_due_intents(NOW, lease_until=NOW) == []
+    assert await store.take_due_intents(T, NOW, lease_until=NOW) == []
     later, lease = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
-    taken = await asyncio.gather(*(store.take_due_intents(later, lease_until=lease) for _ in range(5)))
-    ((tenant, intent),) = [pair for one in taken for pair in one]
-    assert (tenant, intent.request, intent.action, intent.key, intent.due, intent.tries) == (
-        T,
-        "r1",
-        ACTION,
-        "k",
-        lease,
-        0,
-    )
-    assert len(await store.take_due_intents(lease, lease_until=lease)) == 1
+    taken = await asyncio.gather(*(store.take_due_intents(T, later, lease_until=lease) for _ in range(5)))
+    (intent,) = [intent for one in taken for intent in one]
+    assert (intent.request, intent.action, intent.key, intent.due, intent.tries) == ("r1", ACTION, "k", lease, 0)
+    assert len(await store.take_due_intents(T, lease, lease_until=lease)) == 1
 
 
 async def test_an_unknown_outcome_leaves_the_intent_open_and_others_close_it(store: PostgresStore) -> None:
@@ -474,7 +500,7 @@ async def test_an_unknown_outcome_leaves_the_intent_open_and_others_close_it(sto
     await store.append(told("r1", "unknown", due=due))
     await store.append(told("r2", "done"))
     await store.append(told("r3", "stuck"))
-    ((_, intent),) = await store.take_due_intents(due, lease_until=due)
+    (intent,) = await store.take_due_intents(T, due, lease_until=due)
     assert (intent.request, intent.tries) == ("r1", 1)
     assert (await store.stats())["open_intents"] == 1
     assert [r.id for r in (await store.requests(T, status="stuck"))[0]] == ["r3"]
@@ -491,15 +517,19 @@ async def test_approvals_are_listed_and_come_due(store: PostgresStore) -> None:
     assert (row.status, row.opened_at, row.default) == ("open", NOW, "refuse")
     assert row.expires_at == NOW + timedelta(hours=4)
     assert await store.approval("other", "a1") is None
-    assert [(t, a.id) for t, a in await store.due_approvals(soon)] == [(T, "a2")]
-    assert await store.due_approvals(NOW) == []
+    assert [a.id for a in await store.due_approvals(T, soon)] == ["a2"]
+    assert await store.due_approvals(T, NOW) == []
     first, cursor = await store.approvals(T, status="open", limit=1)
     second, end = await store.approvals(T, status="open", limit=1, cursor=cursor)
     assert ({first[0].id, second[0].id}, end) == ({"a1", "a2"}, None)
     await store.append(
-        Write(T, (approval_decided("a2", "r2", status="expired", by="cxplane", at=soon),), expect=("r2", "held"))
+        Write(
+            T,
+            (approval_decided("a2", "r2", status="expired", by="cxplane", at=soon, subject="c1"),),
+            expect=("r2", "held"),
+        )
     )
-    assert await store.due_approvals(soon) == []
+    assert await store.due_approvals(T, soon) == []
     assert [a.id for a in (await store.approvals(T, status="open"))[0]] == ["a1"]
     assert [a.id for a in (await store.approvals(T, status="expired"))[0]] == ["a2"]
 
@@ -581,8 +611,12 @@ async def test_the_situation_is_read_at_once(store: PostgresStore) -> None:
     await store.append(about(customer_changed("c1", attributes={"segment": "gold"}, identities=[], at=NOW, actor="x")))
     await store.append(about(conversation_opened("con1", customer=None, channel="chat", at=NOW, actor="x")))
     await store.append(about(conversation_opened("con1", customer="c1", channel="chat", at=NOW, actor="x")))
-    await store.append(about(fact_recorded("con1", name="reason", value="late", at=NOW, actor="agent:fin")))
-    await store.append(about(fact_recorded("con1", name="reason", value={"x": [1]}, at=NOW, actor="agent:pia")))
+    await store.append(
+        about(fact_recorded("con1", name="reason", value="late", at=NOW, actor="agent:fin", customer=None))
+    )
+    await store.append(
+        about(fact_recorded("con1", name="reason", value={"x": [1]}, at=NOW, actor="agent:pia", customer=None))
+    )
     there = await store.situation(T, "c1", "con1")
     assert there.customer is not None
     assert (there.customer.attributes, there.conversation_known, there.conversation_customer) == (
@@ -601,8 +635,8 @@ async def test_the_situation_is_read_at_once(store: PostgresStore) -> None:
 # releases, keys, conformance -------------------------------------------------------------------------
 
 
-async def test_one_release_is_live_and_old_ones_keep_their_files(store: PostgresStore) -> None:
-    assert (await store.live_release(T), list(await store.tenants())) == (None, [])
+async def test_one_release_is_live_and_old_ones_keep_their_files(store: PostgresStore, dsn: str) -> None:
+    assert (await store.live_release(T), await live_tenants(dsn)) == (None, [])
     for n, hash in enumerate(("aa", "bb")):
         at = NOW + timedelta(seconds=n)
         await store.save_release(T, hash, {"plane.yaml": hash})
@@ -620,33 +654,29 @@ async def test_one_release_is_live_and_old_ones_keep_their_files(store: Postgres
     assert await store.release_files(T, "cc") is None
     await store.append(about(release_live("aa", previous="bb", at=NOW + timedelta(minutes=1), actor="person:maria")))
     assert await store.live_release(T) == "aa"
-    assert list(await store.tenants()) == [T]
+    assert await live_tenants(dsn) == [T]
 
 
-async def test_api_keys_are_found_by_hash_in_any_tenant(store: PostgresStore) -> None:
+async def test_an_api_key_is_found_by_hash_in_its_own_tenant(store: PostgresStore, elsewhere: PostgresStore) -> None:
     await store.append(
         about(key_created("k1", caller="agent:fin", hash="h1", expires_at=None, at=NOW, actor="person:maria"))
     )
-    await store.append(
+    await elsewhere.append(
         about(
             key_created("k2", caller="agent:fin", hash="h2", expires_at=NOW, at=NOW, actor="person:maria"),
             tenant="other",
         )
     )
     await store.append(about(key_revoked("k1", at=NOW, actor="person:maria")))
-    found = await store.key_by_hash("h1")
+    found = await store.key_by_hash(T, "h1")
     assert found is not None
-    assert (found[0], found[1].id, found[1].caller, found[1].created_by, found[1].revoked_at) == (
-        T,
-        "k1",
-        "agent:fin",
-        "person:maria",
-        NOW,
-    )
-    other = await store.key_by_hash("h2")
+    assert (found.id, found.caller, found.created_by, found.revoked_at) == ("k1", "agent:fin", "person:maria", NOW)
+    other = await elsewhere.key_by_hash("other", "h2")
     assert other is not None
-    assert (other[0], other[1].expires_at, other[1].revoked_at) == ("other", NOW, None)
-    assert await store.key_by_hash("h3") is None
+    assert (other.expires_at, other.revoked_at) == (NOW, None)
+    for tenant in (T, "other"):
+        assert await store.key_by_hash(tenant, "h2") is None
+    assert await store.key_by_hash(T, "h3") is None
     assert [k.id for k in await store.keys(T)] == ["k1"]
 
 
@@ -659,8 +689,54 @@ async def test_conformance_evidence_is_kept_by_contract(store: PostgresStore) ->
 
 
 async def test_what_waits_is_written_before_the_store_closes(dsn: str) -> None:
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     asks = [asyncio.create_task(store.append(allowed(f"r{n}"))) for n in range(500)]
     await asyncio.sleep(0)
     await store.aclose()
     assert all(isinstance(r, Appended) for r in await asyncio.gather(*asks))
+
+
+async def test_the_store_tells_what_time_it_is(store: PostgresStore) -> None:
+    first, second = await store.now(), await store.now()
+    assert first < second and first.utcoffset() == timedelta(0)
+
+
+async def test_lines_are_the_entries_as_they_are_exported(store: Store) -> None:
+    await store.append(Write(T, (asked("r1", key="k"), decided("r1", key="k"), intended("r1", key="k"))))
+    await store.append(Write("other", (asked("r2"),)))
+    await store.append(Write(T, (came_out("r1", "done"),)))
+    top = await store.settled()
+    lines = await store.lines(T, after=0, upto=top)
+    entries = await store.entries(T, limit=100)
+    assert [line.position for line in lines] == [e.position for e in entries]
+    for line, entry in zip(lines, entries, strict=True):
+        told = json.loads(line.text)
+        assert (told["id"], told["type"], told["subject"]) == (
+            str(entry.position),
+            f"cxplane.{entry.kind}",
+            entry.stream,
+        )
+        assert told["data"]["body"] == entry.body
+        assert (line.kind, line.at) == (entry.kind, entry.at)
+
+
+async def test_lines_come_by_position_kind_and_time(store: Store) -> None:
+    for n in range(6):
+        await store.append(Write(T, (asked(f"r{n}", at=NOW + timedelta(days=n)), opened(f"r{n}", f"a{n}"))))
+    top = await store.settled()
+
+    async def got(after: int = 0, limit: int = 100, **wanted: Any) -> list[int]:
+        found = await store.lines(T, after=after, upto=top, wanted=Wanted(**wanted), limit=limit)
+        return [line.position for line in found]
+
+    everything = await got()
+    assert len(everything) == 12
+    assert await got(after=everything[3], limit=2) == everything[4:6]
+    assert await got(kinds=("request",)) == everything[::2]
+    assert await got(kinds=("approval.opened",)) == everything[1::2]
+    assert await got(kinds=("approval.opened", "request")) == everything
+    assert await got(kinds=("request",), since=NOW + timedelta(days=2), until=NOW + timedelta(days=4)) == [
+        everything[4],
+        everything[6],
+    ]
+    assert [line.position for line in await store.lines(T, after=0, upto=everything[2])] == everything[:3]

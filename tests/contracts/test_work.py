@@ -18,6 +18,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cxplane.adapters.postgres.access import Access, Guard
 from cxplane.adapters.postgres.work import PgQueuerWork
 from cxplane.domain.errors import StoreUnavailable
 from cxplane.ports.work import Handler, Job, Work
@@ -27,7 +28,7 @@ LEASE = timedelta(seconds=2)
 
 @pytest.fixture
 async def work(dsn: str) -> AsyncIterator[PgQueuerWork]:
-    engine = PgQueuerWork(dsn, lease=LEASE, first_retry_s=0.1, tries=3)
+    engine = PgQueuerWork(dsn, Access("northwind", Guard.ROLE), lease=LEASE, first_retry_s=0.1, tries=3)
     yield engine
     await engine.aclose()
 
@@ -192,7 +193,7 @@ async def test_a_worker_that_stops_lets_jobs_end_and_gives_back_the_rest(
 
 
 async def test_two_workers_share_the_work_and_each_job_is_done_once(dsn: str, work: PgQueuerWork) -> None:
-    other = PgQueuerWork(dsn, lease=LEASE)
+    other = PgQueuerWork(dsn, Access("northwind", Guard.ROLE), lease=LEASE)
     done: list[Job] = []
     for n in range(500):
         await work.enqueue(f"k{n}", "note", {})
@@ -206,13 +207,14 @@ async def test_two_workers_share_the_work_and_each_job_is_done_once(dsn: str, wo
 WORKER = """
     import asyncio, sys
     from datetime import timedelta
+    from cxplane.adapters.postgres.access import Access, Guard
     from cxplane.adapters.postgres.work import PgQueuerWork
 
     async def handle(job):
         print("began", job.key, flush=True)
         await asyncio.sleep(600)
 
-    asyncio.run(PgQueuerWork(sys.argv[1], lease=timedelta(seconds=2)).run({"note": handle}))
+    asyncio.run(PgQueuerWork(sys.argv[1], Access("northwind", Guard.ROLE), lease=timedelta(seconds=2)).run({"note": handle}))
 """
 
 
@@ -250,8 +252,8 @@ async def test_the_jobs_of_a_dead_or_paused_worker_are_taken_over(
 async def test_parked_jobs_do_not_slow_the_others(work: PgQueuerWork, dsn: str) -> None:
     link = await asyncpg.connect(dsn)
     await link.execute(
-        "insert into cxplane.pgqueuer (priority, entrypoint, payload, execute_after, dedupe_key, status)"
-        " select 0, 'note', '[\"k\",{}]', now() + interval '1 hour', 'note|p' || n, 'queued'"
+        "insert into cxplane.pgqueuer (tenant, priority, entrypoint, payload, execute_after, dedupe_key, status)"
+        " select 'northwind', 0, 'note@northwind', '[\"k\",{}]', now() + interval '1 hour', 'note|p' || n, 'queued'"
         " from generate_series(1, 100000) n"
     )
     await link.close()
@@ -288,7 +290,7 @@ async def test_the_worker_survives_the_loss_of_its_connections(work: PgQueuerWor
 
 
 async def test_what_cannot_be_reached_is_said(tmp_path: Any) -> None:
-    work = PgQueuerWork(f"postgresql://postgres@/x?host={tmp_path}")
+    work = PgQueuerWork(f"postgresql://postgres@/x?host={tmp_path}", Access("northwind", Guard.ROLE))
     with pytest.raises(StoreUnavailable):
         await work.enqueue("k", "note", {})
     task: Coroutine[Any, Any, None] = work.run({})

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.adapters.cel import CelExpressions
+from cxplane.adapters.postgres.store import open_store
 from cxplane.control.release import (
     GateReport,
     build,
@@ -27,6 +28,13 @@ from tests.control.world import CHARTER, FILES, PLANE, POLICIES, REFUND, changed
 ENGINE, EXPRESSIONS = CedarEngine(), CelExpressions()
 AT = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 BY = "person:sam"
+
+
+@pytest.fixture
+async def store(dsn: str) -> AsyncIterator[Store]:
+    opened = await open_store(dsn, tenant="shop")
+    yield opened
+    await opened.aclose()
 
 
 def version(number: int) -> Release:

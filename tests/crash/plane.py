@@ -117,7 +117,7 @@ async def estate(dsn: str, tmp_path: Path) -> AsyncIterator[Estate]:
     settings = Settings(dsn=dsn)
     await release(settings, control())
     keys: dict[str, str] = {}
-    async with open_store(settings) as store:
+    async with open_store(settings, tenant=TENANT) as store:
         for caller in ("agent:fin", "person:maria", "system:crm"):
             key = new_api_key()
             entry = key_created(

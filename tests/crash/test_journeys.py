@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,164 +16,7 @@ import pytest
 
 from cxplane.adapters.postgres.embedded import EmbeddedPostgres
 from cxplane.wiring import Settings, open_plane
-from tests.connectors.fake import FakeSystem
-from tests.loop.journeys import CHARTER, Country, journeys
-from tests.loop.world import CREDIT, release
-
-LEASE = timedelta(seconds=2)
-
-WRITE = """
-action: {id}
-version: 1
-summary: One effect of the dispute
-owner: care
-effect: write
-risk: low
-input: {{type: object, required: [dispute_id], properties: {{dispute_id: {{type: string}}}}}}
-output: {{type: object, required: [credit_id], properties: {{credit_id: {{type: string}}}}}}
-key: [dispute_id]
-data: [billing]
-confirm: {{read: billing.get_credit, with: {{key: request.key}}, expect: "result.credit_id != ''"}}
-undo: {{none: "a test"}}
-via: {{http: {{system: billing, method: POST, path: /{path}}}}}
-limits: {{timeout: 10s, attempts: 2}}
-"""
-
-DISPUTE = """
-journey: dispute
-version: 1
-summary: One event, three systems
-owner: care
-input:
-  type: object
-  required: [account_id, dispute_id, amount]
-  properties: {account_id: {type: string}, dispute_id: {type: string}, amount: {type: integer}}
-start:
-  - signal: dispute.opened
-    customer: signal.data.customer
-    with: {account_id: signal.data.account, dispute_id: signal.key, amount: signal.data.amount}
-do:
-  - flag:
-      call: crm.flag
-      with: {dispute_id: input.dispute_id}
-  - credit:
-      call: billing.issue_credit
-      with: {account_id: input.account_id, dispute_id: input.dispute_id, amount: input.amount}
-  - note:
-      call: cases.note
-      with: {dispute_id: input.dispute_id}
-  - settled:
-      goal: {name: settled, achieved: "steps.credit.credit_id != '' && steps.note.credit_id != ''"}
-"""
-
-PARKED = """
-journey: parked
-version: 1
-summary: Waits
-owner: care
-customer: none
-input: {type: object, required: [claim_id], properties: {claim_id: {type: string}}}
-do:
-  - document:
-      listen: {signal: claim.document, key: input.claim_id, within: 21d}
-  - settled:
-      goal: {name: settled, achieved: "true"}
-"""
-
-POLICY = """
-@id("journeys-write") @reason("The dispute's own effects")
-permit (principal in Role::"journey", action in [Action::"crm.flag", Action::"cases.note"], resource);
-"""
-
-
-def files() -> dict[str, str]:
-    found = journeys(dispute=DISPUTE, parked=PARKED)
-    found["catalog/crm/flag.yaml"] = WRITE.format(id="crm.flag", path="flags")
-    found["catalog/cases/note.yaml"] = WRITE.format(id="cases.note", path="notes")
-    found["catalog/billing/issue_credit.yaml"] = CREDIT.replace("timeout: 1s", "timeout: 10s")
-    found["policies/journeys.cedar"] = POLICY
-    for name in ("dispute", "parked"):
-        found[f"journeys/{name}/charter.md"] = CHARTER.format(name=name).replace(
-            "billing.issue_credit, billing.reverse_credit", "billing.issue_credit, crm.flag, cases.note"
-        )
-    return found
-
-
-class Land:
-    """A store, a system, worker processes that come and go, and a plane here that starts runs and looks."""
-
-    def __init__(self, dsn: str, billing: FakeSystem, settings: Settings, log: Path) -> None:
-        self.dsn, self.billing, self.settings, self.log = dsn, billing, settings, log
-        self.workers: list[subprocess.Popen[bytes]] = []
-        self.lease_s = LEASE.total_seconds()
-        self.country: Country | None = None
-
-    @property
-    def here(self) -> Country:
-        assert self.country is not None
-        return self.country
-
-    async def worker(self, *dying: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.crash.worker", self.dsn, self.billing.url, str(self.lease_s), *dying]
-        before = self.log.read_text().count("working") if self.log.exists() else 0
-        with self.log.open("ab") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ)
-        self.workers.append(process)
-        for _ in range(600):
-            if self.log.read_text().count("working") > before or process.poll() is not None:
-                return process
-            await asyncio.sleep(0.05)
-        raise AssertionError(self.log.read_text()[-2000:])
-
-    async def gone(self, process: subprocess.Popen[bytes], within_s: float = 20) -> bool:
-        end = time.monotonic() + within_s
-        while process.poll() is None:
-            if time.monotonic() > end:
-                return False
-            await asyncio.sleep(0.02)
-        return True
-
-    async def all_done(self, runs: list[str], within_s: float) -> None:
-        end = time.monotonic() + within_s
-        link = await asyncpg.connect(self.dsn)
-        try:
-            while True:
-                found = await link.fetch(
-                    "select status, count(*) as n from cxplane.run where id = any($1) group by 1", runs
-                )
-                counts = {r["status"]: r["n"] for r in found}
-                if counts == {"done": len(runs)}:
-                    return
-                assert time.monotonic() < end, f"{counts}: {self.log.read_text()[-1500:]}"
-                await asyncio.sleep(0.1)
-        finally:
-            await link.close()
-
-    def effects(self) -> Counter[str]:
-        """How often each path was really done, by the system's own books."""
-        done: Counter[str] = Counter()
-        for key in self.billing.credits:
-            done[next(s.path for s in self.billing.seen if s.headers.get("idempotency-key") == key)] += 1
-        return done
-
-
-@asynccontextmanager
-async def land(dsn: str, tmp_path: Path) -> AsyncIterator[Land]:
-    billing = await FakeSystem().start()
-    settings = Settings(dsn=dsn, work=False, system_urls={"billing": billing.url}, lease=LEASE)
-    world = Land(dsn, billing, settings, tmp_path / "workers.log")
-    try:
-        await release(settings, files())
-        async with open_plane(settings) as plane:
-            world.country = Country(plane, billing, settings)
-            await world.here.know()
-            yield world
-    finally:
-        for process in world.workers:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        await billing.stop()
+from tests.crash.land import LEASE, Land, land
 
 
 async def _settles(world: Land, run: str, within_s: float = 30) -> None:
@@ -311,30 +150,6 @@ async def test_a_system_that_misbehaves_is_waited_for_and_does_each_thing_once(
             run = await world.here.dispute()
             await world.all_done([run], 60)
         assert world.effects() == {"/flags": 1, "/credits": 1, "/notes": 1}
-
-
-@pytest.mark.timeout(120)
-async def test_a_clock_that_jumps_changes_nothing_that_waits(dsn: str, tmp_path: Path) -> None:
-    """One worker's clock runs an hour ahead, another's an hour behind: times come by the store's clock, once."""
-    from cxplane.adapters.clock import SystemClock
-    from cxplane.domain.run import Due
-    from tests.loop.journeys import country
-
-    waits = PARKED.replace("journey: parked", "journey: waits").replace("within: 21d", "within: 1s")
-    async with country(dsn, waits=waits) as here:
-        real = SystemClock.now
-        try:
-            for hours in (1, -1):
-                run = await here.start("waits", claim_id=f"cl{hours}", customer=None)
-                await here.until(run, "waiting")
-                step = timedelta(hours=hours)
-                SystemClock.now = lambda self, s=step: real(self) + s  # type: ignore[method-assign, misc, assignment]
-                view = await here.until(run, "stuck", within_s=10)
-                assert view.error is not None and view.error["name"] == "timeout"
-                SystemClock.now = real  # type: ignore[method-assign]
-        finally:
-            SystemClock.now = real  # type: ignore[method-assign]
-    assert Due(1).what == "due"
 
 
 @pytest.mark.timeout(175)

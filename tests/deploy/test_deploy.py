@@ -91,7 +91,8 @@ def test_the_compose_file_is_one_and_names_files_that_are_there() -> None:
     assert (DEPLOY / plane["build"]["context"] / plane["build"]["dockerfile"]).is_file()
     assert (DEPLOY / plane["volumes"][0].split(":")[0] / "plane.yaml").is_file()
     for service in told["services"].values():
-        assert set(service.get("secrets", ())) <= set(told["secrets"])
+        given = {one if isinstance(one, str) else one["source"] for one in service.get("secrets", ())}
+        assert given <= set(told["secrets"])
         assert not any("PASSWORD" in name and "FILE" not in name for name in service.get("environment", {}))
 
 

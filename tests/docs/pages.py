@@ -82,7 +82,7 @@ class Terminal:
             "SHOP_PORT": str(shop),
             "REPO": str(ROOT),
             "NO_COLOR": "1",
-            **({"CXPLANE_DSN": dsn} if dsn else {}),
+            **({"CXPLANE_DSN": dsn, "CXPLANE_DATA_KEY": os.environ["CXPLANE_DATA_KEY"]} if dsn else {}),
         }
         self.seen: dict[str, str] = {}
         self._running: list[subprocess.Popen[bytes]] = []

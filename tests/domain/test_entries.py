@@ -73,7 +73,7 @@ def test_an_outcome_comes_back_from_the_record_as_it_was() -> None:
     outcome = Outcome(
         "req_1", Status.DONE, NOW, {"credit_id": "cr1"}, "reply", None, None, (Attempt(NOW, 5.25, "done", ""),)
     )
-    assert outcome_from(kept(outcome_entry(outcome, release="f"))) == outcome
+    assert outcome_from(kept(outcome_entry(outcome, release="f", subject=None))) == outcome
 
 
 def test_a_dry_run_is_previewed_whatever_was_decided() -> None:

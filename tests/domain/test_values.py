@@ -60,6 +60,20 @@ def test_money_is_counted_in_whole_minor_units() -> None:
         Money(1, "eur")
 
 
+@pytest.mark.parametrize(
+    ("money", "text"),
+    [
+        (Money(1250, "EUR"), "12.50 EUR"),
+        (Money(5, "EUR"), "0.05 EUR"),
+        (Money(-120, "EUR"), "-1.20 EUR"),
+        (Money(1500, "JPY"), "1500 JPY"),
+        (Money(1, "KWD"), "0.001 KWD"),
+    ],
+)
+def test_money_is_read_with_the_decimal_places_of_its_currency(money: Money, text: str) -> None:
+    assert money.text == text
+
+
 def test_ids_sort_by_time_and_do_not_repeat() -> None:
     ids = [new_id("req") for _ in range(1000)]
     assert len(set(ids)) == 1000

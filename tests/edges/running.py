@@ -41,6 +41,7 @@ class Running:
     keys: dict[str, str] = field(default_factory=dict)
     url: str = ""
     process: subprocess.Popen[str] | None = None
+    settings: dict[str, str] = field(default_factory=dict)  # environment of the plane and of commands
 
     @property
     def control(self) -> Path:
@@ -59,6 +60,7 @@ class Running:
             "CXPLANE_URL": self.url or "http://127.0.0.1:9",
             "CXPLANE_SYSTEM_SHOP_URL": self.shop.url,
             "SHOP_TOKEN": "shop-secret",
+            **self.settings,
             **more,
         }
 
@@ -113,12 +115,12 @@ class Running:
         return self.ask(by, key=key, action="shop.refund_order", input={"order_id": order, "amount": amount}, **more)
 
 
-def set_up(root: Path, jwks: Mapping[str, Any], more: Mapping[str, str] | None = None) -> Running:
+def set_up(root: Path, jwks: Mapping[str, Any], more: Mapping[str, str] | None = None, **settings: str) -> Running:
     """A first control repo, served, with keys and two customers. `more`: files beside those of `cxplane init`.
 
     Without the conformance gate, for the shop has no switchable faults; and with a budget that the tests do not use up.
     """
-    running = Running(root, Shop())
+    running = Running(root, Shop(), settings=settings)
     assert running.cx("init", str(running.control), "--name", "northwind").code == 0
     plane = running.control / "plane.yaml"
     text = plane.read_text().replace("gates: [check, test, conformance]", "gates: [check, test]")

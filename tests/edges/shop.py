@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,6 +14,8 @@ class Shop:
         self.orders: dict[str, dict[str, Any]] = {}
         self.effects: list[tuple[str, int, str]] = []  # order, amount, key
         self.tokens: set[str | None] = set()
+        self.pause_s = 0.0  # that a refund takes
+        self.headers: list[dict[str, str]] = []  # of refunds
         self._lock = threading.Lock()
         outer = self
 
@@ -20,12 +23,14 @@ class Shop:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                order = outer.orders.get(self.path.rpartition("/")[2])
-                self._say(200, order) if order else self._say(404, {"error": "no such order"})
+                order = {} if self.path == "/health" else outer.orders.get(self.path.rpartition("/")[2])
+                self._say(404, {"error": "no such order"}) if order is None else self._say(200, order)
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.tokens.add(self.headers["Authorization"])
+                outer.headers.append({k.lower(): v for k, v in self.headers.items()})
+                time.sleep(outer.pause_s)
                 order, key = self.path.split("/")[2], self.headers["Idempotency-Key"]
                 with outer._lock:
                     if not any(effect[2] == key for effect in outer.effects):

@@ -268,6 +268,12 @@ def test_every_route_but_the_open_ones_asks_who_it_is(http: httpx.Client, plane:
     assert not plane.asked
 
 
+def test_health_says_what_is_wrong_with_the_seal(http: httpx.Client, plane: SaidPlane) -> None:
+    assert "seal" not in http.get("/health/ready").json()
+    plane.seal_trouble = "entry number 7 of acme is not the one that was signed"
+    assert http.get("/health/ready").json()["seal"] == plane.seal_trouble
+
+
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/openapi.json", "/"])
 def test_health_metrics_and_description_are_open(http: httpx.Client, path: str) -> None:
     assert http.get(path, headers={"Authorization": ""}).status_code == 200
@@ -323,19 +329,19 @@ def test_an_error_that_nobody_foresaw_is_logged_without_its_text(
     assert "Jane" not in caplog.text
 
 
-def test_the_access_log_is_json_and_holds_neither_queries_ids_nor_credentials(
+def test_the_access_log_holds_neither_queries_ids_nor_credentials(
     http: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "cxplane.access"):
         http.get("/v1/customers/jane@doe.example")
         http.get("/v1/requests?customer=jane@doe.example")
         http.get("/nowhere/jane@doe.example")
-    lines = [json.loads(r.getMessage()) for r in caplog.records if r.name == "cxplane.access"]
+    lines = [r.fields for r in caplog.records if r.name == "cxplane.access"]  # type: ignore[attr-defined]
     assert [line["route"] for line in lines] == ["/v1/customers/{id}", "/v1/requests", "none"]
-    assert {"at", "request", "method", "status", "ms", "caller", "bytes"} <= set(lines[0])
+    assert set(lines[0]) == {"method", "route", "status", "ms", "caller", "bytes"}
     assert lines[0]["caller"] == "agent:fin"
-    assert "jane" not in json.dumps(lines)
-    assert "good" not in json.dumps(lines)
+    assert "jane" not in json.dumps(lines) + caplog.text
+    assert "good" not in json.dumps(lines) + caplog.text
 
 
 # limits --------------------------------------------------------------------------------------------------------
@@ -352,7 +358,7 @@ def test_a_caller_that_asks_too_often_is_told_when_to_come_back(plane: SaidPlane
 
 def test_more_at_once_than_the_plane_takes_is_shed_and_health_still_answers(plane: SaidPlane) -> None:
     plane.pause_s = 1.0
-    with edge(plane, HttpLimits(in_flight=2)) as http:
+    with edge(plane, HttpLimits(in_flight=2, patience_s=0.05)) as http:
         found: list[int] = []
         threads = [
             threading.Thread(
@@ -368,7 +374,7 @@ def test_more_at_once_than_the_plane_takes_is_shed_and_health_still_answers(plan
             thread.join()
         assert sorted(found) == [200, 200, 429, 429, 429, 429]
         assert http.get("/v1/requests").status_code == 200  # the places are free again
-        assert 'cxplane_http_shed_total{why="in_flight"} 4.0' in http.get("/metrics").text
+        assert 'cxplane_http_shed_total{why="waited"} 4.0' in http.get("/metrics").text
 
 
 def test_those_who_only_wait_leave_their_place_to_others(plane: SaidPlane) -> None:
@@ -402,15 +408,9 @@ def test_every_answer_carries_its_id_and_safe_headers(http: httpx.Client) -> Non
         assert reply.headers["x-request-id"]
 
 
-def test_a_plain_request_id_and_trace_are_kept_and_others_replaced(
-    http: httpx.Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    trace = "0af7651916cd43dd8448eb211c80319c"
-    with caplog.at_level(logging.INFO, "cxplane.access"):
-        headers = {"X-Request-Id": "mine-1", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
-        assert http.get("/", headers=headers).headers["x-request-id"] == "mine-1"
-        assert http.get("/", headers={"X-Request-Id": "<b>x</b>"}).headers["x-request-id"].startswith("http_")
-    assert json.loads(caplog.records[0].getMessage())["trace"] == trace
+def test_a_plain_request_id_is_kept_and_others_are_replaced(http: httpx.Client) -> None:
+    assert http.get("/", headers={"X-Request-Id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    assert http.get("/", headers={"X-Request-Id": "<b>x</b>"}).headers["x-request-id"].startswith("http_")
 
 
 def test_the_description_is_openapi_31_and_covers_every_route(http: httpx.Client) -> None:

@@ -104,6 +104,10 @@ async def test_a_token_for_several_audiences_is_taken_if_one_is_ours() -> None:
     assert await who(token(aud=["other", AUDIENCE])) == FIN
 
 
+async def test_a_token_that_names_our_tenant_is_taken() -> None:
+    assert await who(token(cxplane_tenant="northwind")) == FIN
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -116,6 +120,7 @@ async def test_a_token_for_several_audiences_is_taken_if_one_is_ours() -> None:
         ({"iss": None}, "another issuer"),
         ({"aud": "other"}, "another audience"),
         ({"aud": None}, "another audience"),
+        ({"cxplane_tenant": "other"}, "another tenant"),
         ({"sub": None}, "no subject"),
         ({"sub": 7}, "no subject"),
         ({"sub": "agent:nobody"}, "nobody is called"),

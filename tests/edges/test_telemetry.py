@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from cxplane.adapters.telemetry import METRICS, PrometheusTelemetry
+from tests.edges.collector import Collector
 from tests.edges.world import SaidPlane, edge
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-class Collector:
-    def __init__(self) -> None:
-        self.spans: list[Any] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                sent = ExportTraceServiceRequest()
-                sent.ParseFromString(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.spans += [s for r in sent.resource_spans for scope in r.scope_spans for s in scope.spans]
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     found = Collector()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{found.server.server_port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
     yield found
-    found.server.shutdown()
-    found.server.server_close()
+    found.close()
 
 
 def test_numbers_are_told_in_the_format_of_prometheus() -> None:

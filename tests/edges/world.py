@@ -45,8 +45,22 @@ def view(**changes: Any) -> RequestView:
 class Quiet:
     """A store with nothing to say."""
 
+    append_s = 0.0
+
     async def stats(self) -> dict[str, float]:
         return {"entries": 3}
+
+
+class SaidHealth:
+    def __init__(self, plane: SaidPlane) -> None:
+        self._plane = plane
+
+    async def ready(self) -> None:
+        await self._plane._said("ready")
+
+    async def measure(self) -> None:
+        for name, value in (await self._plane.store.stats()).items():
+            self._plane.telemetry.gauge("store", value, {"what": name})
 
 
 class SaidPlane:
@@ -54,10 +68,12 @@ class SaidPlane:
 
     tenant = "northwind"
     release = None
+    seal_trouble: str | None = None
 
     def __init__(self) -> None:
         self.store, self.telemetry = Quiet(), PrometheusTelemetry()
         self.answer: Any = view()
+        self.health = SaidHealth(self)
         self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.pause_s = 0.0
 
@@ -87,9 +103,6 @@ class SaidPlane:
 
     async def record_fact(self, caller: Caller, id: str, **named: Any) -> Any:
         return await self._said("record_fact", id, **named)
-
-    async def ready(self) -> None:
-        await self._said("ready")
 
     def __getattr__(self, method: str) -> Any:
         async def said(caller: Caller, *given: Any, **named: Any) -> Any:

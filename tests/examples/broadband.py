@@ -19,6 +19,7 @@ from cxplane.loop import Plane
 from cxplane.wiring import Settings, open_plane
 from examples.broadband.running import CONTROL, SYSTEMS, Estate
 from tests.loop.world import release
+from tests.replayed import differing
 
 ENDED = ("done", "failed", "cancelled", "stuck")
 UNTIL_VISIT = re.compile(r"wait: \{until: .*\}")
@@ -150,3 +151,5 @@ async def northwind(
     await release(settings, control(day))
     async with open_plane(settings) as plane:
         yield Northwind(plane, estate)
+        odd = await differing(plane.store, plane.tenant, plane.replays)
+        assert not odd, odd[0]

@@ -19,6 +19,7 @@ from cxplane.domain.views import RunView
 from cxplane.loop import Plane
 from cxplane.wiring import Settings, expressions, open_plane, open_store, policy_engine
 from examples.outfitter.running import SYSTEMS, Services, control_copy
+from tests.replayed import differing
 
 ENDED = ("done", "failed", "cancelled", "stuck")
 SPANS = {
@@ -119,7 +120,7 @@ class Shop:
 
     async def release(self, control: Path) -> None:
         made = build(control)
-        async with open_store(self.settings) as store:
+        async with open_store(self.settings, tenant=made.repo.plane.tenant) as store:
             gates = await run_gates(made, policy_engine(), expressions(), store=store)
             now = datetime.now(UTC)
             await make_release(store, made, gates, by="person:ines", at=now)
@@ -140,6 +141,8 @@ async def shop(
             await plane.put_customer(webshop, f"c-{n}", attributes={}, identities=[])
             await plane.consent(webshop, f"c-{n}", purpose="service", granted=True, source="order form")
         yield Shop(services, plane, settings)
+        odd = await differing(plane.store, plane.tenant, plane.replays)
+        assert not odd, odd[0]
 
 
 def control_for(services: Services, target: Path, *, version_2: bool = False) -> Path:

@@ -32,6 +32,7 @@ from cxplane.domain.views import Ask, RunView
 from cxplane.loop import Plane
 from cxplane.wiring import Settings, expressions, open_plane, open_store, policy_engine
 from examples.insurer.running import CONTROL, SYSTEMS, Services, control_copy, shortened
+from tests.replayed import differing
 
 ROOT = Path(__file__).parents[2]
 ENDED = ("done", "failed", "cancelled", "stuck")
@@ -113,7 +114,7 @@ class Insurer:
 
     async def begin(self) -> None:
         made = build(self.control)
-        async with open_store(self.settings) as store:
+        async with open_store(self.settings, tenant=made.repo.plane.tenant) as store:
             gates = await run_gates(made, policy_engine(), expressions(), store=store)
             now = datetime.now(UTC)
             await make_release(store, made, gates, by="person:nora", at=now)
@@ -130,6 +131,8 @@ class Insurer:
         self.plane = await self.stack.enter_async_context(open_plane(self.settings))
 
     async def down(self) -> None:
+        odd = await differing(self.plane.store, self.plane.tenant, self.plane.replays)
+        assert not odd, odd[0]
         await self.stack.aclose()
         self.stack = AsyncExitStack()
 

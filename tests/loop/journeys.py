@@ -14,6 +14,7 @@ from cxplane.loop import Plane
 from cxplane.wiring import Settings, open_plane
 from tests.connectors.fake import FakeSystem
 from tests.loop.world import CREDIT, PEOPLE, PLANE, POLICY, control, release
+from tests.replayed import differing
 
 CHARTER = """---
 journey: {name}
@@ -168,5 +169,7 @@ async def country(dsn: str, **texts: str) -> AsyncIterator[Country]:
             found = Country(plane, billing, settings)
             await found.know()
             yield found
+            odd = await differing(plane.store, plane.tenant, plane.replays)
+            assert not odd, odd[0]
     finally:
         await billing.stop()

@@ -14,6 +14,7 @@ from cxplane.domain.views import Ask, RequestView
 from cxplane.loop import Plane
 from cxplane.wiring import Settings, expressions, open_plane, open_store, policy_engine
 from tests.connectors.fake import FakeSystem
+from tests.replayed import differing
 
 TENANT = "acme"
 
@@ -183,7 +184,7 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 async def release(settings: Settings, files: Mapping[str, str]) -> str:
     """Make a release of these files and let it decide."""
     made = build(files)
-    async with open_store(settings) as store:
+    async with open_store(settings, tenant=made.repo.plane.tenant) as store:
         gates = await run_gates(made, policy_engine(), expressions(), store=store)
         now = datetime.now(UTC)
         await make_release(store, made, gates, by="person:maria", at=now)
@@ -195,6 +196,7 @@ async def release(settings: Settings, files: Mapping[str, str]) -> str:
 class World:
     plane: Plane
     billing: FakeSystem
+    settings: Settings
 
     async def ask(
         self, amount: int = 1000, *, by: str = "agent:fin", dispute: str = "d1", customer: str = "c1", **more: Any
@@ -219,6 +221,8 @@ async def world(dsn: str, *, work: bool = False, **changes: str) -> AsyncIterato
     try:
         await release(settings, control(**changes))
         async with open_plane(settings) as plane:
-            yield World(plane, billing)
+            yield World(plane, billing, settings)
+            found = await differing(plane.store, TENANT, plane.replays)
+            assert not found, found[0]
     finally:
         await billing.stop()

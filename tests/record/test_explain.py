@@ -73,7 +73,7 @@ def ended(status: Status, **more: object) -> NewEntry:
         Attempt(at, 12.0, "confirmed", "looked with billing.find_credit: it is done"),
     )
     outcome = Outcome("req_1", status, at, attempts=attempts, **more)  # type: ignore[arg-type]
-    return outcome_entry(outcome, release=GROUNDS.release)
+    return outcome_entry(outcome, release=GROUNDS.release, subject=None)
 
 
 APPROVED = (
@@ -81,7 +81,13 @@ APPROVED = (
     decision_entry(HELD),
     approval_opened(HELD, "apr_1", four_eyes=True),
     approval_decided(
-        "apr_1", "req_1", status="approved", by="person:maria", at=T + timedelta(minutes=9), comment="fair enough"
+        "apr_1",
+        "req_1",
+        status="approved",
+        by="person:maria",
+        at=T + timedelta(minutes=9),
+        subject=None,
+        comment="fair enough",
     ),
     decision_entry(ALLOWED),
     intent_entry(ALLOWED, at=T + timedelta(minutes=9), due=T + timedelta(minutes=10)),
@@ -100,7 +106,7 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
         "amount = 900",
         "billing.waive_fee (score 0.4): the fee is paid already",
         "hold: Above 5.00 a supervisor decides [ai-limit, policies/credits.cedar:12]",
-        'account = {"status": "active"} (from billing.get_account, 1.5 s old)',
+        'account = {"status": "active"} (from billing.get_account, read 2026-01-05 10:00:00 UTC, 1.5 s old)',
         "determined by the operator's policy",
         "under release abcdef123456",
         "It obliges to: four-eyes",
@@ -113,8 +119,8 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
         "no clear answer (POST /credits: no answer within 0.3 s)",
         "It was done, confirmed by a look at the system (billing.find_credit).",
         "credit_id = cr-1",
-        "s waiting for a person",
-        "6.5 ms deciding",
+        "9 min waiting for a person",
+        "6.5 ms deciding, both together",
         "What to do next: Nothing: it is done.",
     ):
         assert words in text
@@ -138,15 +144,24 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
             "Change what the reasons name, then ask again: Above 5.00",
         ),
         (
-            (*APPROVED[:3], approval_decided("apr_1", "req_1", status="rejected", by="person:maria", at=T)),
+            (
+                *APPROVED[:3],
+                approval_decided("apr_1", "req_1", status="rejected", by="person:maria", at=T, subject=None),
+            ),
             "rejected",
             "anew",
         ),
-        ((*APPROVED[:3], approval_decided("apr_1", "req_1", status="expired", by="cxplane", at=T)), "expired", "anew"),
+        (
+            (*APPROVED[:3], approval_decided("apr_1", "req_1", status="expired", by="cxplane", at=T, subject=None)),
+            "expired",
+            "anew",
+        ),
         (
             (
                 *APPROVED[:3],
-                approval_decided("apr_1", "req_1", status="edited", by="person:m", at=T, replaced_by="req_2"),
+                approval_decided(
+                    "apr_1", "req_1", status="edited", by="person:m", at=T, subject=None, replaced_by="req_2"
+                ),
             ),
             "replaced",
             "See request req_2",
@@ -176,7 +191,7 @@ def test_erased_data_leaves_names_and_sources() -> None:
 
 def test_an_unknown_outcome_says_when_it_is_looked_at_again() -> None:
     outcome = Outcome("req_1", Status.UNKNOWN, T, error="not known yet")
-    entries = record(*APPROVED[:6], outcome_entry(outcome, release="r", due=T + timedelta(seconds=5)))
+    entries = record(*APPROVED[:6], outcome_entry(outcome, release="r", subject=None, due=T + timedelta(seconds=5)))
     assert "it looks again at 2026-01-05T10:00:05+00:00" in explain(entries)["next"]
 
 

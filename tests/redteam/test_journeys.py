@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cxplane.domain.errors import Conflict, CxplaneError, Forbidden, Malformed
+from cxplane.domain.errors import Conflict, CxplaneError, Forbidden, Malformed, where_it_broke
 from tests.loop.journeys import CREDIT_STEP, Country, country
 
 
@@ -174,3 +174,48 @@ async def test_a_run_of_an_odd_key_goes_its_way(dsn: str, key: str) -> None:
         run = await here.dispute(key)
         view = await here.until(run, "done", "stuck")
         assert view.run.status in ("done", "stuck") and (view.run.status == "done" or view.error)
+
+
+ROUND = """
+journey: round
+version: 1
+summary: Looks again and again
+owner: care
+input: {type: object, required: [account_id], properties: {account_id: {type: string}}}
+do:
+  - look: {call: billing.get_account, with: {account_id: input.account_id}}
+  - again: {switch: [{closed: {when: "input.account_id == ''", then: end}}, {open: {then: look}}]}
+"""
+
+
+async def test_a_run_that_reads_for_ever_comes_to_a_person_who_can_end_it(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxplane.loop.leg.MOST_ROUNDS", 60)
+    async with country(dsn, round=ROUND) as here:
+        run = await here.start("round", account_id="a1")
+        view = await here.until(run, "stuck")
+        assert view.error is not None and "without ever waiting" in view.error["text"]
+        assert (await here.plane.tasks(here.maria))[0][0].what == "stuck"
+        await here.plane.steer(here.maria, run, "retry")
+        await asyncio.sleep(0.1)
+        await here.until(run, "stuck")
+        await here.plane.steer(here.maria, run, "cancel")
+        await here.until(run, "cancelled")
+
+
+def test_what_a_log_says_of_an_error_holds_no_value() -> None:
+    who = "@".join(("jane", "example.org"))
+
+    def fails() -> None:
+        try:
+            raise KeyError(who)
+        except KeyError as problem:
+            raise ValueError(f"row ({who}, 5)") from problem
+
+    with pytest.raises(ValueError) as caught:
+        fails()
+    told = where_it_broke(caught.value)
+    assert who not in told
+    assert told.startswith("ValueError from KeyError\n")
+    assert "in fails" in told

@@ -15,7 +15,6 @@ import cedarpy
 
 from cxplane.adapters.cedar_policies import ALL_FACTS, Chunk
 from cxplane.adapters.cedar_schema import (
-    CALLER,
     CedarSchema,
     fact_fields,
     groups,
@@ -138,7 +137,7 @@ class CedarPolicies:
         entities: list[dict[str, Any]] = [
             {
                 "uid": principal,
-                "attrs": CALLER.fit({"team": caller.team}, "caller"),
+                "attrs": self.schema.caller.fit({**caller.attributes, "team": caller.team}, "caller"),
                 "parents": [{"type": "Role", "id": role} for role in sorted(caller.roles)],
             }
         ]

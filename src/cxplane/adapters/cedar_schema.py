@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cxplane.adapters.cedar_types import TYPES, Field, Record, Scalar, SetOf, Shape, from_json_schema, named, record_of
+from cxplane.adapters.cedar_types import (
+    TYPES,
+    Field,
+    Record,
+    Scalar,
+    SetOf,
+    Shape,
+    Unfit,
+    from_json_schema,
+    named,
+    record_of,
+)
 from cxplane.domain.catalog import Action, ComputedFact, FactSpec, ReadFact, RecordedFact, TableFact
 from cxplane.domain.errors import Mistake
 from cxplane.domain.people import CallerKind
@@ -16,7 +27,6 @@ REQUEST = ":request"
 ANY = ":any"
 
 _STRING, _LONG, _BOOL = Scalar("String"), Scalar("Long"), Scalar("Boolean")
-CALLER = Record({"team": Field(_STRING, required=False)})
 _FIXED: Mapping[str, Field] = {
     "customer": Field(_STRING, required=False),
     "conversation": Field(_STRING, required=False),
@@ -89,15 +99,23 @@ class CedarSchema:
     json: Mapping[str, Any]
     contexts: Mapping[str, Record]  # Cedar action -> context
     customer: Record
+    caller: Record
     resources: Mapping[str, str]  # Cedar action -> Customer | Tenant
 
 
+def caller_shape(repo: ControlRepo) -> Record:
+    """The team, and what plane.yaml declares under `callers.attributes`."""
+    return Record({"team": Field(_STRING, required=False)} | _declared(repo.plane.caller_attributes))
+
+
 def customer_shape(repo: ControlRepo) -> Record:
-    fields: dict[str, Field] = {}
-    for name, type_ in repo.plane.customer_attributes.items():
-        if (shape := named(type_)) is not None:
-            fields[name] = Field(shape, required=False)
-    return Record(fields)
+    return Record(_declared(repo.plane.customer_attributes))
+
+
+def _declared(attributes: Mapping[str, str]) -> dict[str, Field]:
+    """Types that do not exist are left out; `schema_mistakes` tells of them."""
+    shapes = {name: named(type_) for name, type_ in attributes.items()}
+    return {name: Field(shape, required=False) for name, shape in shapes.items() if shape is not None}
 
 
 def schema_of(
@@ -107,8 +125,8 @@ def schema_of(
 
     For requests: `facts`, per catalog action those that a request brings; `only`, the one catalog action that is asked about.
     """
-    customer = customer_shape(repo)
-    callers = {kind.cedar: {"memberOfTypes": ["Role"], "shape": CALLER.cedar()} for kind in CallerKind}
+    customer, caller = customer_shape(repo), caller_shape(repo)
+    callers = {kind.cedar: {"memberOfTypes": ["Role"], "shape": caller.cedar()} for kind in CallerKind}
     actions: dict[str, Any] = {"any": {}}
     contexts: dict[str, Record] = {}
     resources: dict[str, str] = {}
@@ -140,17 +158,40 @@ def schema_of(
             "actions": actions,
         }
     }
-    return CedarSchema(body, contexts, customer, resources)
+    return CedarSchema(body, contexts, customer, caller, resources)
+
+
+def _caller_mistakes(repo: ControlRepo) -> list[Mistake]:
+    """Attributes of callers that plane.yaml does not declare, or of another type."""
+    found: list[Mistake] = []
+    declared = _declared(repo.plane.caller_attributes)
+    for caller in repo.callers.values():
+        for name, value in caller.attributes.items():
+            if name not in repo.plane.caller_attributes:
+                known = ", ".join(sorted(repo.plane.caller_attributes)) or "none"
+                words = f"{caller.name} has the attribute {name!r}, which plane.yaml does not declare"
+                found.append(Mistake(caller.file, 0, words, f"callers.attributes in plane.yaml declares {known}"))
+            elif name in declared:
+                try:
+                    declared[name].shape.fit(value, f"attribute {name!r} of {caller.name}")
+                except Unfit as problem:
+                    found.append(Mistake(caller.file, 0, str(problem), "see callers.attributes in plane.yaml"))
+    return found
 
 
 def schema_mistakes(repo: ControlRepo) -> list[Mistake]:
     """Types that do not exist."""
     hint = f"types are {', '.join(TYPES)}"
+    plane = repo.plane
     found = [
-        Mistake("plane.yaml", 0, f"customer attribute {name!r} has the unknown type {type_!r}", hint)
-        for name, type_ in repo.plane.customer_attributes.items()
+        Mistake("plane.yaml", 0, f"{whose} attribute {name!r} has the unknown type {type_!r}", hint)
+        for whose, declared in (("customer", plane.customer_attributes), ("caller", plane.caller_attributes))
+        for name, type_ in declared.items()
         if named(type_) is None
     ]
+    if "team" in plane.caller_attributes:
+        found.append(Mistake("plane.yaml", 0, "'team' is no attribute of one's own: every caller may have one"))
+    found += _caller_mistakes(repo)
     for action in repo.actions.values():
         for name, fact in action.facts.items():
             type_ = None if isinstance(fact, ReadFact) else fact.type

@@ -1,7 +1,9 @@
 """CEL through the Rust engine `common-expression-language`.
 
-The engine has no cost limit, so length and nesting are capped when an expression is compiled. Three of its habits to
-know: `5 / 2` is 2, `1 == 1.0` is true, and `size("ä")` counts bytes.
+The engine has no cost limit, so length and nesting are capped when an expression is compiled, and before `map`, `filter`,
+`exists` … go through a list its length is: the engine copies what it has at each item, so 100,000 items would take
+minutes, in which nothing else is done. Three of its habits to know: `5 / 2` is 2, `1 == 1.0` is true, and `size("ä")`
+counts bytes.
 """
 
 from __future__ import annotations
@@ -16,13 +18,17 @@ from typing import Any
 import cel
 
 from cxplane.adapters.cel_functions import FUNCTIONS, functions
-from cxplane.adapters.cel_names import free_names, nesting
+from cxplane.adapters.cel_names import free_names, nesting, rounds
+from cxplane.adapters.cel_weight import heaviest
 from cxplane.domain.errors import ExpressionError
-from cxplane.domain.values import Json
+from cxplane.domain.values import Json, currency_digits
 from cxplane.ports.expressions import Expression
 
 LONGEST = 2_000  # characters
 DEEPEST = 32  # brackets within brackets
+MOST_WORK = 5_000_000  # values copied by `map`, `filter` …; about a quarter of a second
+LONGEST_TEXT = 1_000_000  # characters of a result
+MOST_ITEMS = 200_000  # of a list or map that is a result
 
 _BUILT_IN = frozenset(
     [
@@ -53,30 +59,26 @@ _BUILT_IN = frozenset(
 )
 _OPERATOR = re.compile(r"[^A-Za-z0-9]|^_")
 _UNDEFINED = re.compile(r"Undefined variable or function: '([A-Za-z_][A-Za-z0-9_]*)'")
-_NO_DIGITS = frozenset(
-    ["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"]
-)
-_THREE_DIGITS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
-
-
-def currency_digits(currency: str) -> int:
-    """Decimal places of an ISO 4217 currency."""
-    return 0 if currency in _NO_DIGITS else 3 if currency in _THREE_DIGITS else 2
 
 
 class CelExpression:
     """One compiled expression."""
 
-    __slots__ = ("_functions", "_program", "names", "text")
+    __slots__ = ("_functions", "_program", "_rounds", "names", "text")
 
     def __init__(
         self, text: str, names: frozenset[str], program: cel.Program, used: Mapping[str, Callable[..., Any]]
     ) -> None:
         self.text, self.names = text, names
         self._program, self._functions = program, dict(used)
+        self._rounds = rounds(text)
 
     def value(self, variables: Mapping[str, Json]) -> Json:
         given = {name: variables[name] for name in self.names if name in variables}
+        if self._rounds:
+            items, weight = heaviest(given)
+            if weight * items**self._rounds > MOST_WORK:
+                raise ExpressionError(self.text, f"a list of {items} items, too many to go through")
         try:
             result = self._program.execute(cel.Context(given, self._functions))
         except BaseException as problem:  # the engine's panics are not Exceptions
@@ -168,8 +170,14 @@ def _why(text: str, problem: BaseException) -> str:
 
 def _plain(text: str, value: Any) -> Json:
     """The result as plain values. ExpressionError for what JSON and timestamps cannot say."""
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        if len(value) > LONGEST_TEXT:
+            raise ExpressionError(text, f"a text of more than {LONGEST_TEXT} characters")
+        return value
+    if isinstance(value, list | dict) and len(value) > MOST_ITEMS:
+        raise ExpressionError(text, f"more than {MOST_ITEMS} values")
     if isinstance(value, int):
         if abs(value) >= 2**63:
             raise ExpressionError(text, "a number too large")

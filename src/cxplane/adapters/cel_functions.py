@@ -85,11 +85,19 @@ def _money(digits: int) -> Callable[[object], int]:
 def _distinct(values: object) -> list[Any]:
     if not isinstance(values, list):
         raise Unsuited("distinct() takes a list")
-    found: list[Any] = []
+    found: dict[Any, Any] = {}
     for value in values:
-        if not any(type(value) is type(other) and value == other for other in found):
-            found.append(value)
-    return found
+        found.setdefault((type(value), _frozen(value)), value)
+    return list(found.values())
+
+
+def _frozen(value: Any) -> Any:
+    """Something with a hash that is equal exactly where the value is."""
+    if isinstance(value, list):
+        return tuple(_frozen(one) for one in value)
+    if isinstance(value, dict):
+        return frozenset((name, _frozen(one)) for name, one in value.items())
+    return value
 
 
 def _zip(a: object, b: object) -> list[list[Any]]:

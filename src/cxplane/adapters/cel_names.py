@@ -51,6 +51,24 @@ def nesting(text: str) -> int:
     return max(deepest, turns)
 
 
+def rounds(text: str) -> int:
+    """How deep `map`, `filter`, `exists` … stand within each other; 0 without any."""
+    tokens = _tokens(text)
+    open: list[bool] = []  # for each bracket, whether it is that of a binder
+    deepest = 0
+    for at, (kind, mark) in enumerate(tokens):
+        if kind != "mark":
+            continue
+        if mark in _OPEN:
+            open.append(
+                at > 1 and tokens[at - 1][1] in _BINDERS and tokens[at - 2][1] == "." and _binds(tokens, at - 1)
+            )
+            deepest = max(deepest, sum(open))
+        elif mark in _CLOSE and open:
+            open.pop()
+    return deepest
+
+
 def free_names(text: str) -> frozenset[str]:
     """The variables that the expression reads from outside. ValueError if the text cannot be followed."""
     return frozenset(_free(_tokens(text)))

@@ -15,7 +15,8 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from cxplane.domain.errors import CallerUnknown, FailureKind, SystemFailure
 from cxplane.domain.keys import key_hash, looks_like_api_key
-from cxplane.domain.people import Caller
+from cxplane.domain.people import Caller, Limits
 from cxplane.domain.record import KeyRow
 from cxplane.domain.release import Release
 from cxplane.ports.clock import Clock
@@ -52,7 +53,9 @@ class StoreIdentity:
 
     def __init__(self, store: Store, clock: Clock, *, control: Path | None = None) -> None:
         self._store, self._clock, self._control = store, clock, control
-        self._keys: OrderedDict[str, tuple[float, str, KeyRow]] = OrderedDict()
+        self._keys: OrderedDict[tuple[str, str], tuple[float, KeyRow]] = OrderedDict()
+        self._used: dict[tuple[str, str], date] = {}
+        self._noting: set[asyncio.Task[None]] = set()
         self._jwks: dict[str, Jwks] = {}
 
     async def authenticate(self, authorization: str | None, directory: Directory) -> Caller:
@@ -69,6 +72,9 @@ class StoreIdentity:
         return await self._by_token(credential, directory)
 
     async def aclose(self) -> None:
+        for task in list(self._noting):
+            task.cancel()
+        await asyncio.gather(*self._noting, return_exceptions=True)
         self._keys.clear()
 
     # API keys ----------------------------------------------------------------------------------------
@@ -79,26 +85,42 @@ class StoreIdentity:
                 "this is not a whole API key", next="Copy the key again: cxp_<id>_<secret>, without spaces."
             )
         hash = key_hash(credential)
-        tenant, key = await self._key(hash)
-        if tenant != directory.tenant:
-            raise CallerUnknown("no such API key", next=_ASK_OWNER)
+        key = await self._key(directory.tenant, hash)
         now = self._clock.now()
         if key.revoked_at is not None:
             raise CallerUnknown(f"API key {key.id} was revoked", next=_ASK_OWNER)
         if key.expires_at is not None and key.expires_at <= now:
             raise CallerUnknown(f"API key {key.id} has expired", next=_ASK_OWNER)
-        return directory.caller(key.caller)
+        caller = directory.caller(key.caller)
+        self._note_use(directory.tenant, key.id, now.date())
+        if key.scope is None and key.actions is None:
+            return caller
+        return replace(caller, limits=Limits(key.scope, key.actions))
 
-    async def _key(self, hash: str) -> tuple[str, KeyRow]:
+    def _note_use(self, tenant: str, id: str, day: date) -> None:
+        """Once a day and key; whoever asks does not wait for it."""
+        if self._used.get((tenant, id)) == day:
+            return
+        self._used[tenant, id] = day
+        task = asyncio.create_task(self._store.key_used(tenant, id, day))
+        self._noting.add(task)
+        task.add_done_callback(self._noted)
+
+    def _noted(self, task: asyncio.Task[None]) -> None:
+        self._noting.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._used.clear()  # tried again with the next use
+
+    async def _key(self, tenant: str, hash: str) -> KeyRow:
         now = time.monotonic()
-        if (kept := self._keys.get(hash)) is not None and now - kept[0] < KEY_TTL_S:
-            return kept[1], kept[2]
-        found = await self._store.key_by_hash(hash)
+        if (kept := self._keys.get((tenant, hash))) is not None and now - kept[0] < KEY_TTL_S:
+            return kept[1]
+        found = await self._store.key_by_hash(tenant, hash)
         if found is None:
-            self._keys.pop(hash, None)
+            self._keys.pop((tenant, hash), None)
             raise CallerUnknown("no such API key", next=_ASK_OWNER)
-        self._keys[hash] = (now, *found)
-        self._keys.move_to_end(hash)
+        self._keys[tenant, hash] = (now, found)
+        self._keys.move_to_end((tenant, hash))
         while len(self._keys) > 10_000:
             self._keys.popitem(last=False)
         return found
@@ -131,6 +153,8 @@ class StoreIdentity:
         subject = check_claims(
             claims, issuer=trust["issuer"], audience=trust["audience"], now=self._clock.now().timestamp()
         )
+        if claims.get("cxplane_tenant", directory.tenant) != directory.tenant:
+            raise CallerUnknown("the token is for another tenant", next=_ASK_ISSUER)
         return directory.caller(subject)
 
     def _source(self, jwks: str, release: Release) -> Jwks:

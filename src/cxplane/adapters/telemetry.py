@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from cxplane.ports.telemetry import NO_LABELS
 
+if TYPE_CHECKING:
+    from cxplane.adapters.tracing import Tracing
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one time stamp per counter is noise
 
 PREFIX = "cxplane_"
+_NOTHING = nullcontext()
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -33,15 +37,50 @@ METRICS: Mapping[str, Metric] = {
     "http_request_seconds": Metric(
         "histogram", "Time from the head of a request to the end of its answer.", ("route",)
     ),
-    "http_in_flight": Metric("gauge", "HTTP requests being worked on now."),
-    "http_shed": Metric("counter", "HTTP requests turned away with 429.", ("why",)),
+    "http_in_flight": Metric("gauge", "HTTP requests being worked on now.", ("lane",)),
+    "http_queue": Metric("gauge", "HTTP requests that wait for a place.", ("lane",)),
+    "http_limit": Metric(
+        "gauge", "Places: how many are worked on at once, as the plane finds it does well.", ("lane",)
+    ),
+    "http_shed": Metric(
+        "counter",
+        "HTTP requests turned away with 429: no place in time (full, waited), a caller's rate, too many here at all.",
+        ("why",),
+    ),
+    "loop_late_seconds": Metric("gauge", "How late the event loop is, of late."),
     "auth_failures": Metric("counter", "Requests without valid credentials."),
     "decisions": Metric("counter", "Decisions made.", ("action", "verdict")),
     "decision_seconds": Metric("histogram", "Time to judge one request, facts included."),
     "outcomes": Metric("counter", "What the systems confirmed.", ("action", "status")),
     "legs": Metric("counter", "Legs of runs worked, each from what came to the next wait.", ("journey",)),
-    "store": Metric("gauge", "State of the store: entries, open intents, open approvals, connections.", ("what",)),
-    "ready": Metric("gauge", "1 while the store answers and a release is live."),
+    "stage_seconds": Metric(
+        "histogram", "Time of one stage of a request: situation, facts, judge, append, act, outcome.", ("stage",)
+    ),
+    "calls": Metric(
+        "counter", "Calls of business systems that change something, by what came of them.", ("system", "result")
+    ),
+    "call_seconds": Metric("histogram", "Time of one such call.", ("system",)),
+    "breaker": Metric("gauge", "Circuit breaker of a system: 0 closed, 1 probing, 2 open.", ("system",)),
+    "runs": Metric("gauge", "Runs of journeys that have not ended.", ("status",)),
+    "jobs": Metric("gauge", "Background work in the store.", ("kind", "status")),
+    "open_tasks": Metric("gauge", "Tasks that wait for a person."),
+    "late_seconds": Metric(
+        "gauge",
+        "How long the oldest of what is due has been due: intent (its outcome), approval, timer, job.",
+        ("what",),
+    ),
+    "store": Metric(
+        "gauge",
+        "State of the store: entries, open intents, open approvals, seconds of an append, connections and appends"
+        " in use and at most.",
+        ("what",),
+    ),
+    "sealed_entries": Metric("gauge", "Entries under a signed checkpoint."),
+    "sealed_at_seconds": Metric("gauge", "When the last checkpoint was signed, as Unix time."),
+    "seal_trouble": Metric(
+        "gauge", "1 while the record is not what was signed, or the sink of checkpoints fails.", ("what",)
+    ),
+    "ready": Metric("gauge", "1 while the store answers, a release is live and the background goes on."),
 }
 
 
@@ -52,7 +91,8 @@ class PrometheusTelemetry:
         self._registry = CollectorRegistry()
         self._metrics: dict[str, Any] = {}
         self._children: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
-        self._tracing = _Tracing.from_environment(service)
+        self._watched: list[Callable[[], None]] = []
+        self._tracing = tracing_from_environment(service)
 
     def count(self, name: str, labels: Mapping[str, str] = NO_LABELS, amount: float = 1.0) -> None:
         self._child(name, Counter, labels).inc(amount)
@@ -64,16 +104,38 @@ class PrometheusTelemetry:
         self._child(name, Gauge, labels).set(value)
 
     def span(
-        self, name: str, attributes: Mapping[str, str] = NO_LABELS, *, parent: str | None = None
+        self,
+        name: str,
+        attributes: Mapping[str, str | int] = NO_LABELS,
+        *,
+        parent: str | None = None,
+        kind: str = "internal",
     ) -> AbstractContextManager[None]:
         if self._tracing is None:
-            return nullcontext()
-        return self._tracing.span(name, attributes, parent)
+            return _NOTHING
+        return self._tracing.span(name, attributes, parent, kind)
+
+    def note(self, attributes: Mapping[str, str | int]) -> None:
+        if self._tracing is not None:
+            self._tracing.note(attributes)
+
+    def link(self, traceparent: str) -> None:
+        if self._tracing is not None:
+            self._tracing.link(traceparent)
+
+    def begin(self, name: str, attributes: Mapping[str, str | int], traceparent: str) -> None:
+        if self._tracing is not None:
+            self._tracing.begin(name, attributes, traceparent)
 
     def traceparent(self) -> str | None:
         return None if self._tracing is None else self._tracing.traceparent()
 
+    def watch(self, tell: Callable[[], None]) -> None:
+        self._watched.append(tell)
+
     def render(self) -> tuple[bytes, str]:
+        for tell in self._watched:
+            tell()
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def close(self) -> None:
@@ -99,47 +161,11 @@ class PrometheusTelemetry:
         return child
 
 
-class _Tracing:
-    """OpenTelemetry over OTLP/HTTP. Imported only where it is wanted."""
+def tracing_from_environment(service: str) -> Tracing | None:
+    """Only where an endpoint is set; OpenTelemetry is not even imported elsewhere."""
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    if not any(os.environ.get(name) for name in names):
+        return None
+    from cxplane.adapters.tracing import Tracing
 
-    def __init__(self, service: str) -> None:
-        from opentelemetry import trace
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        name = os.environ.get("OTEL_SERVICE_NAME", service)
-        self._provider = TracerProvider(resource=Resource.create({"service.name": name}))
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("cxplane")
-        self._propagator = TraceContextTextMapPropagator()
-        self._status = trace.Status(trace.StatusCode.ERROR)
-
-    @classmethod
-    def from_environment(cls, service: str) -> _Tracing | None:
-        names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-        return cls(service) if any(os.environ.get(name) for name in names) else None
-
-    @contextmanager
-    def span(self, name: str, attributes: Mapping[str, str], parent: str | None) -> Iterator[None]:
-        context = self._propagator.extract({"traceparent": parent}) if parent else None
-        # An exception's text may quote a value: only its kind goes into the trace.
-        with self._tracer.start_as_current_span(
-            name, context=context, attributes=dict(attributes), record_exception=False, set_status_on_exception=False
-        ) as span:
-            try:
-                yield
-            except Exception as problem:
-                span.set_attribute("error.type", type(problem).__name__)
-                span.set_status(self._status)
-                raise
-
-    def traceparent(self) -> str | None:
-        carrier: dict[str, str] = {}
-        self._propagator.inject(carrier)
-        return carrier.get("traceparent")
-
-    def close(self) -> None:
-        self._provider.shutdown()
+    return Tracing(os.environ.get("OTEL_SERVICE_NAME", service))

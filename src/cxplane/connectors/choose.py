@@ -16,6 +16,7 @@ from cxplane.domain.errors import ControlError, Mistake
 from cxplane.domain.values import JsonObject
 from cxplane.ports.expressions import Expressions
 from cxplane.ports.systems import Connector, Reply, Vault
+from cxplane.ports.telemetry import Telemetry
 
 
 class Router:
@@ -29,12 +30,14 @@ class Router:
         *,
         base_urls: Mapping[str, str],
         tls: ssl.SSLContext | None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._systems = dict(systems)
         self._expressions, self._vault, self._tls = expressions, vault, tls
         self._base_urls = dict(base_urls)
         self._http: dict[str, HttpConnector] = {}
         self._retired: list[HttpConnector] = []
+        self._telemetry = telemetry
         self._python = PythonConnector(vault)
 
     def use(self, systems: Mapping[str, System]) -> None:
@@ -61,6 +64,7 @@ class Router:
                 self._vault,
                 base_url=self._base_urls.get(id) or self._base_urls.get(_plain(id)),
                 tls=self._tls,
+                telemetry=self._telemetry,
             )
         return self._http[id]
 
@@ -105,8 +109,9 @@ class Connectors(Guarded):
         *,
         base_urls: Mapping[str, str] | None = None,  # system id -> address that overrules the control repo's
         tls: ssl.SSLContext | None = None,  # what https addresses are checked with
+        telemetry: Telemetry | None = None,
     ) -> None:
-        self._router = Router(systems, expressions, vault, base_urls=base_urls or {}, tls=tls)
+        self._router = Router(systems, expressions, vault, base_urls=base_urls or {}, tls=tls, telemetry=telemetry)
         super().__init__(self._router, systems)
 
     def use(self, systems: Mapping[str, System]) -> None:

@@ -1,6 +1,7 @@
 """Limits around a connector: so many calls at once, so many a second, none while a system is down.
 
-Every call goes through here, reads for facts too. Waiting is first come, first served, and takes no more than half of
+Every call goes through here, reads for facts too. When a system is tried again after a pause, the others wait a moment for what that
+one call finds out: after an outage they do not lose another round. Waiting is first come, first served, and takes no more than half of
 the call's time limit; the call gets the rest. The state is this process's; each plane and worker keeps its own.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 
 from cxplane.connectors.failures import NotTheSystem
@@ -20,6 +21,7 @@ from cxplane.domain.values import JsonObject
 from cxplane.ports.systems import Connector, Reply
 
 Seconds = Callable[[], float]  # a clock that only goes forward
+PROBE_S = 1.0  # how long a call waits for the one that finds out, at most
 
 
 class Fuse(StrEnum):
@@ -36,6 +38,7 @@ class CircuitBreaker:
         self._failed = 0
         self._opened_at: float | None = None
         self._probing = False
+        self._found_out = asyncio.Event()
 
     @property
     def state(self) -> Fuse:
@@ -57,12 +60,22 @@ class CircuitBreaker:
         if self._opened_at is None:
             return False
         self._probing = True
+        self._found_out.clear()
         return True
+
+    async def found_out(self, most_s: float) -> None:
+        """When the call that finds out has ended, or after that time. At once if there is none."""
+        until = self._now() + most_s
+        while self._probing and (left_s := until - self._now()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._found_out.wait()
 
     def leave(self, *, well: bool | None, probe: bool) -> None:
         """Call when it ended; None: it told nothing about the system."""
         if probe:
             self._probing = False
+            self._found_out.set()
         if well is True:
             if probe or self._opened_at is None:
                 self._failed, self._opened_at = 0, None
@@ -151,6 +164,8 @@ class Guarded:
         began = time.monotonic()
         system = self._systems.get(action.system) or System(id=action.system, owner="")
         breaker = self._guards.breaker(system)
+        most_s = timeout_s / 2
+        await breaker.found_out(min(PROBE_S, most_s))
         self._check(breaker, system)
         limits = (
             self._guards.limited(action.id, action.limits.rate, action.limits.concurrency),
@@ -158,7 +173,8 @@ class Guarded:
         )
         held: list[asyncio.Semaphore] = []
         try:
-            await self._wait(limits, held, system, timeout_s / 2)
+            await self._wait(limits, held, system, began + most_s - time.monotonic())
+            await breaker.found_out(min(PROBE_S, began + most_s - time.monotonic()))
             self._check(breaker, system)  # it may have gone down while we waited
             probe = breaker.enter()
             well: bool | None = None
@@ -194,7 +210,7 @@ class Guarded:
         except TimeoutError:
             raise NotTheSystem(
                 system.id,
-                f"nothing, it was not called: no place became free within {timeout_s:g} s",
+                f"nothing, it was not called: no place became free within {timeout_s:.2g} s",
                 kind=FailureKind.RETRY,
             ) from None
         for limited in limits:

@@ -24,6 +24,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -39,6 +40,7 @@ from cxplane.domain.errors import ControlError, FailureKind, Mistake, SecretMiss
 from cxplane.domain.values import SAFE_INTEGER, Json, JsonObject
 from cxplane.ports.expressions import Expressions
 from cxplane.ports.systems import Reply, Vault
+from cxplane.ports.telemetry import FOLLOWED, Telemetry
 
 MAX_REPLY = 1_000_000  # bytes
 _LATER = frozenset({408, 425, 429, 503})
@@ -60,6 +62,7 @@ class HttpConnector:
         tls: ssl.SSLContext | None = None,
         max_reply: int = MAX_REPLY,
         max_connections: int = 100,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """`base_url` overrules the one of the control repo. ControlError if there is none, or no http(s) one."""
         self.system = system
@@ -69,7 +72,7 @@ class HttpConnector:
             where = system.file or f"systems/{system.id}.yaml"
             hint = f"give http.base_url as http(s)://host:port, or set CXPLANE_SYSTEM_{system.id.upper()}_URL"
             raise ControlError([Mistake(where, 0, f"system {system.id} has no usable address", hint)]) from None
-        self._vault, self._max_reply = vault, max_reply
+        self._vault, self._max_reply, self._telemetry = vault, max_reply, telemetry
         self._plans: Plans[HttpPlan] = Plans(lambda action: HttpPlan(action, _via(action), expressions))
 
     async def read(self, action: Action, input: JsonObject, *, timeout_s: float) -> Reply:
@@ -125,7 +128,20 @@ class HttpConnector:
         timeout_s: float,
     ) -> Reply:
         message = self._message(plan, action, input, words)
-        ours = self._credentials() | ({self.system.key_header: key} if key is not None else {})
+        with self._traced(plan, action):
+            return await self._exchanged(plan, action, input, message, words, key, timeout_s)
+
+    async def _exchanged(
+        self,
+        plan: HttpPlan,
+        action: Action,
+        input: JsonObject,
+        message: HttpMessage,
+        words: dict[str, Json] | None,
+        key: str | None,
+        timeout_s: float,
+    ) -> Reply:
+        ours = self._credentials() | ({self.system.key_header: key} if key is not None else {}) | self._followed()
         taken = _OURS | {self.system.key_header.lower()} | {name.lower() for name in ours}
         headers = {name: value for name, value in plan.headers.items() if name.lower() not in taken} | ours
         progress = Progress()
@@ -141,6 +157,8 @@ class HttpConnector:
         except (Broken, OSError, ValueError):
             said = "the line broke before a whole answer came" if progress.sent else "the call could not be sent"
             raise self._broken(action, plan, said, sent=progress.sent) from None
+        if self._telemetry is not None:
+            self._telemetry.note({"http.response.status_code": reply.status})
         if not 200 <= reply.status < 300:
             raise self._said_no(action, plan, reply.status, reply.headers)
         try:
@@ -149,6 +167,26 @@ class HttpConnector:
         except WrongReply as problem:
             raise self._broken(action, plan, str(problem), sent=True) from None
         return Reply(output, (time.perf_counter() - started) * 1000)
+
+    def _traced(self, plan: HttpPlan, action: Action) -> AbstractContextManager[None]:
+        if self._telemetry is None:
+            return nullcontext()
+        about: dict[str, str | int] = {
+            "http.request.method": plan.words.split(" ")[0],
+            "server.address": self._lines.host,
+            "server.port": self._lines.port,
+            "cxplane.system": self.system.id,
+            "cxplane.action": action.id,
+        }
+        return self._telemetry.span(plan.words, about, kind="client")
+
+    def _followed(self) -> dict[str, str]:
+        """So that the log of the system tells of the same request and trace as ours."""
+        followed = FOLLOWED.get()
+        sent = {"X-Request-Id": followed.request} if followed else {}
+        trace = self._telemetry.traceparent() if self._telemetry else None
+        trace = trace or (followed.traceparent if followed else None)
+        return sent | {"traceparent": trace} if trace else sent
 
     def _message(self, plan: HttpPlan, action: Action, input: JsonObject, words: dict[str, Json] | None) -> HttpMessage:
         try:

@@ -65,8 +65,8 @@ class Lines:
             or parts.fragment
         ):
             raise ValueError("an address is written like https://host:port/path")
-        self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.host = parts.hostname
+        self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self._path = parts.path.rstrip("/")
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._host_header = parts.netloc
@@ -113,10 +113,10 @@ class Lines:
         return None
 
     async def _new(self) -> _Line:
-        name = self._host if self._tls else None
+        name = self.host if self._tls else None
         try:
             _, line = await asyncio.get_running_loop().create_connection(
-                _Line, self._host, self._port, ssl=self._tls, server_hostname=name
+                _Line, self.host, self.port, ssl=self._tls, server_hostname=name
             )
         except (OSError, UnicodeError):
             raise Unreachable from None

@@ -33,6 +33,7 @@ from cxplane.domain.catalog import (
 )
 from cxplane.domain.people import Caller, CallerKind, Role, Team
 from cxplane.domain.release import ControlRepo, Plane, PolicyFile
+from cxplane.domain.retention import kept_for
 from cxplane.domain.values import Json, JsonObject, rate_per_second
 
 GATES = ("check", "test", "conformance")
@@ -83,10 +84,12 @@ def plane(document: Document) -> Plane:
         currency=said["currency"],
         languages=tuple(said.get("languages", ("en",))),
         customer_attributes=dict(said.get("customer", {}).get("attributes", {})),
+        caller_attributes=dict(said.get("callers", {}).get("attributes", {})),
         jwt=dict(jwt) if jwt else None,
         gates=tuple(said.get("release", {}).get("gates", GATES)),
         confidence=said.get("confidence"),
         access={permission: frozenset(roles) for permission, roles in said.get("access", {}).items()},
+        retention={name: kept_for(lasts) for name, lasts in said.get("retention", {}).items()},
     )
 
 
@@ -217,6 +220,7 @@ def agent(document: Document) -> Caller:
         roles=frozenset(said["roles"]),
         team=said.get("team"),
         data=frozenset(said["data"]),
+        attributes=dict(said.get("attributes", {})),
         version=said["version"],
         owner=said["owner"],
         summary=said.get("summary", ""),
@@ -238,6 +242,7 @@ def members(document: Document) -> list[Caller]:
                     roles=frozenset(one["roles"]),
                     team=one.get("team"),
                     data=frozenset(data) if data is not None else None,
+                    attributes=dict(one.get("attributes", {})),
                     summary=one.get("summary", ""),
                     file=document.file,
                 )

@@ -28,6 +28,7 @@ access: # who may write what, and who may read everybody's record
   record: [supervisor]
   journeys: [supervisor]
   signals: [integration]
+  erase: [supervisor]
 """
 
 _GET_ORDER = """\

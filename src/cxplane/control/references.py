@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from cxplane.control.shapes import short, suggest
 from cxplane.control.yaml import Document
 from cxplane.domain.errors import Mistake
+from cxplane.domain.retention import CLASSES
 from cxplane.domain.values import Json, JsonObject
 
 CALLERS = "people/, agents/ or journeys/"
@@ -180,6 +181,7 @@ def _plane(names: Names, document: Document) -> None:
             names.wrong(document, ("time_zone",), f"the time zone {short(zone)} is unknown", _zones(zone))
     for permission, roles in as_map(said.get("access")).items():
         names.all_roles(document, ("access", permission), roles)
+    _retention(names, document, as_map(said.get("retention")))
     jwks = text(as_map(as_map(said.get("auth")).get("jwt")).get("jwks"))
     if jwks is not None and jwks.startswith("http://") and not re.match(r"http://(localhost|127\.|\[::1\])", jwks):
         names.wrong(
@@ -188,6 +190,15 @@ def _plane(names: Names, document: Document) -> None:
             "jwks is fetched without encryption",
             "use https://, or a file in the repo",
         )
+
+
+def _retention(names: Names, document: Document, said: JsonObject) -> None:
+    """A class that nothing belongs to is a slip of the pen, and what was meant would go by `default`."""
+    known = {*CLASSES, *(c for action in names.actions.values() for c in as_list(as_map(action.value).get("data")))}
+    for name in said:
+        if name not in known:
+            hint = suggest(name, sorted(str(k) for k in known))
+            names.wrong(document, ("retention", name), f"no action has the data class {short(name)}", hint)
 
 
 def _zones(zone: str) -> str:

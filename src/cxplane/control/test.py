@@ -142,19 +142,24 @@ async def run_compiled(rulebook: Rulebook, *, only: str | None = None) -> TestRe
     return TestReport(tuple(results), tuple(sorted(set(rulebook.policies.meta) - seen)) if only is None else ())
 
 
-async def _result(rulebook: Rulebook, test: JsonObject) -> TestResult:
+async def judged(rulebook: Rulebook, test: JsonObject) -> Decision:
+    """What is decided on the request of a policy test, with the facts that it gives."""
     repo = rulebook.release.repo
     now = datetime.fromisoformat(test["now"]) if "now" in test else NOW
     request = _request(repo, test, now)
     situation = Situation(customer=_customer(test, request, now))
     facts = await gather(rulebook, request, situation, _no_read, now, given=test.get("facts", {}))
-    decision = judge(rulebook, request, situation, facts, now, _approver(repo, test))
+    return judge(rulebook, request, situation, facts, now, _approver(repo, test))
+
+
+async def _result(rulebook: Rulebook, test: JsonObject) -> TestResult:
+    decision = await judged(rulebook, test)
     policies = {policy for tier in decision.grounds.tiers for policy in tier.policies}
     return TestResult(
         name=test["name"],
         file=test["file"],
         line=test["line"],
-        action=request.action,
+        action=decision.request.action,
         compared=_compared(test["expect"], decision),
         because=tuple(dict.fromkeys(reason.text for reason in decision.grounds.reasons)),
         policies=frozenset(policies),

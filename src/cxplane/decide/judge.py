@@ -23,13 +23,14 @@ from cxplane.decide.reasons import (
     by_policies,
     four_eyes,
     nobody_permits,
+    not_had,
     union,
     unsuited,
 )
 from cxplane.decide.rulebook import ActionRules, Rulebook
-from cxplane.decide.standing import assurance, caller_of, consents, objections, purpose_of
+from cxplane.decide.standing import caller_of, objections, purpose_of, seen
 from cxplane.domain.budget import Budget
-from cxplane.domain.catalog import Mode, OnError
+from cxplane.domain.catalog import Mode
 from cxplane.domain.customer import Situation
 from cxplane.domain.decision import Allowed, Decision, Grounds, Held, Obligations, Reason, Refused, Tier, Verdict
 from cxplane.domain.people import Caller, CallerKind
@@ -86,15 +87,7 @@ class _Case:
     def lacking(self) -> tuple[Reason, ...]:
         """Facts that could not be had. Policy is not asked without them: a forbid could go unheard."""
         assert self.rules is not None
-        found = [
-            Reason(
-                code="fact",
-                text=f"{lack.name!r} could not be had: {lack.why}",
-                effect=Verdict.HOLD if lack.on_error is OnError.HOLD else Verdict.REFUSE,
-                where=lack.name,
-            )
-            for lack in self.facts.not_had
-        ]
+        found = [not_had(lack) for lack in self.facts.not_had]
         if self.rules.facts.money is not None and self.facts.money is None and not found:
             found.append(_rule("fact", "the amount of money that it moves is not known", "money"))
         return tuple(found)
@@ -193,8 +186,7 @@ class _Case:
             "channel": request.channel,
             "purpose": purpose_of(action, request),
             "mode": action.mode.value,
-            "assurance": assurance(self.situation, self.now),
-            "consents": sorted(consents(request, self.situation, action)),
+            **seen(request, self.situation, action, self.now),
             "caller": {"id": self.caller.id, "kind": self.caller.kind.value},
         }
         if request.customer is not None:
@@ -262,8 +254,13 @@ class _Case:
 
     def _grounds(self, reasons: tuple[Reason, ...], by: str) -> Grounds:
         attributes: Mapping[str, Json] = self.situation.customer.attributes if self.situation.customer else {}
-        seen = {k: attributes[k] for k in self.rulebook.release.repo.plane.customer_attributes if k in attributes}
-        context = {**self.context, "now": self.now.isoformat(), **({"attributes": seen} if seen else {})}
+        known = {k: attributes[k] for k in self.rulebook.release.repo.plane.customer_attributes if k in attributes}
+        context = dict(self.context)
+        if not context:  # policy was not asked; what it would have seen is kept all the same
+            context = seen(self.request, self.situation, self.rulebook.action(self.request.action), self.now)
+            if isinstance(confirmed := self._evidence(CONFIRMED), bool):
+                context["confirmed"] = confirmed
+        context |= {"now": self.now.isoformat(), **({"attributes": known} if known else {})}
         return Grounds(
             release=self.rulebook.release.hash,
             at=self.now,
@@ -272,7 +269,7 @@ class _Case:
             facts=self.facts.values,
             tiers=tuple(self.tiers),
             obligations=self.obligations,
-            context=context if self.context else {},
+            context=context,
             mode=self.rules.action.mode.value if self.rules else "act",
             money=self.facts.money,
             approver=self.approver.name if self.approver else None,
@@ -296,7 +293,7 @@ def exhausted(decision: Allowed, budget: Budget, result: BudgetExhausted) -> Hel
         line=budget.line if budget.file else None,
         where=budget.id,
     )
-    grounds = decision.grounds
+    grounds = replace(decision.grounds, over=result)
     if not holds:
         return Refused(decision.request, replace(grounds, reasons=(*grounds.reasons, reason), determined_by="rule"))
     obligations = grounds.obligations

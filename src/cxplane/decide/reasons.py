@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
+from cxplane.decide.facts import NotHad
+from cxplane.domain.catalog import OnError
 from cxplane.domain.decision import Obligations, Reason, Verdict
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.ports.policy import PolicyMeta
 
 DEFAULT_APPROVERS = (frozenset({"supervisor"}),)  # who decides where no policy names anybody
+_NOT_HAD = " could not be had: "
 EXPIRES = timedelta(hours=4)  # how long a person has where no policy says it
 
 
@@ -18,6 +21,19 @@ def by_policies(meta: Mapping[str, PolicyMeta], ids: Iterable[str], effect: Verd
         Reason(code="policy", text=meta[id].reason, effect=effect, policy=id, file=meta[id].file, line=meta[id].line)
         for id in ids
     )
+
+
+def not_had(lack: NotHad) -> Reason:
+    effect = Verdict.HOLD if lack.on_error is OnError.HOLD else Verdict.REFUSE
+    return Reason("fact", f"{lack.name!r}{_NOT_HAD}{lack.why}", effect, where=lack.name)
+
+
+def lack_of(reason: Reason) -> NotHad | None:
+    """The lack that a reason tells of (see `not_had`); None if it tells of something else."""
+    name, told, why = reason.text.partition(_NOT_HAD)
+    if reason.code != "fact" or not told or name != repr(reason.where):
+        return None
+    return NotHad(str(reason.where), why, OnError.HOLD if reason.effect is Verdict.HOLD else OnError.REFUSE)
 
 
 def union(all_: Iterable[Obligations]) -> Obligations:

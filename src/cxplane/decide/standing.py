@@ -17,6 +17,7 @@ from cxplane.domain.customer import Situation
 from cxplane.domain.decision import Reason, Verdict
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.request import ActionRequest
+from cxplane.domain.values import Json
 
 
 def purpose_of(action: Action, request: ActionRequest) -> str:
@@ -108,6 +109,23 @@ def assurance(situation: Situation, now: datetime) -> dict[str, int | str]:
     """Level 0 and method `none` where nobody is sure, or no longer."""
     best = situation.customer.assurance_at(now) if situation.customer else None
     return {"level": best.level, "method": best.method} if best else {"level": 0, "method": "none"}
+
+
+def seen(request: ActionRequest, situation: Situation, action: Action | None, now: datetime) -> dict[str, Json]:
+    """What the store said of the customer and the conversation, where it bears on the answer."""
+    found: dict[str, Json] = {"assurance": dict(assurance(situation, now))}
+    if action is not None:
+        found["consents"] = sorted(consents(request, situation, action))
+    unknown = []
+    if request.customer is not None and (situation.customer is None or situation.customer.id != request.customer):
+        unknown.append("customer")
+    if request.conversation is not None and not situation.conversation_known:
+        unknown.append("conversation")
+    if unknown:
+        found["unknown"] = list(unknown)
+    if situation.conversation_customer not in (None, request.customer):
+        found["conversation_with"] = situation.conversation_customer
+    return found
 
 
 def _no(code: str, text: str, where: str | None = None) -> Reason:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from cxplane.domain.record import BudgetExhausted
 from cxplane.domain.request import ActionRequest
 from cxplane.domain.values import Json
 
@@ -77,11 +78,13 @@ class Grounds:
     facts: tuple[FactValue, ...] = ()
     tiers: tuple[Tier, ...] = ()
     obligations: Obligations = Obligations()
-    context: Mapping[str, Json] = field(default_factory=dict, repr=False)  # what Cedar saw beside input and facts
+    context: Mapping[str, Json] = field(default_factory=dict, repr=False)  # what was seen beside input and facts
     mode: str = "act"
     money: int | None = None  # minor units that count against budgets
     approver: str | None = None
     took_ms: float = 0.0
+    facts_ms: float = 0.0  # of it, having the facts
+    over: BudgetExhausted | None = None  # the budget that had no room
 
 
 @dataclass(frozen=True, slots=True)

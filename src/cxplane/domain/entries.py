@@ -12,12 +12,16 @@ approval.decided        request id    approval request status decided_by replace
 customer.changed        customer id   (nothing: all is personal)         private: attributes identities
 customer.assurance      customer id   level method until
 customer.consent        customer id   purpose granted channel data source
+customer.erased         customer id   keys (id, proof) entries reason     (written by the erasure itself)
+customer.hold           customer id   on reason
+retention.applied       retention     keys classes proof                 (written by the step that destroys keys)
 conversation.opened     conversation  customer channel
 fact.recorded           conversation  name                               private: value
 release.made            release hash  hash note gates requested
 release.live            release hash  hash previous
-key.created             key id        id caller hash expires_at
+key.created             key id        id caller hash expires_at scope actions replaces replaced_ends
 key.revoked             key id        id
+seal.key                seal          key endorsed                       (a key that signs checkpoints; folded by nobody)
 run.started             run id        run journey key customer conversation parent started_by       private: input
 run.advanced            run id        run status event went at waits error next_due; only where they changed: timers listens;
                                       took idle result                                               private: state texts
@@ -52,9 +56,8 @@ Folding rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
 
 from cxplane.domain.decision import (
     Allowed,
@@ -67,18 +70,23 @@ from cxplane.domain.decision import (
     Tier,
     Verdict,
 )
+from cxplane.domain.decision_body import fact_body, lean, obligations_body, over_body, reason_body, untold
 from cxplane.domain.outcome import Attempt, Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import Entry, NewEntry
+from cxplane.domain.record import BudgetExhausted, Entry, NewEntry, subject_of
 from cxplane.domain.request import ActionRequest, Candidate
+from cxplane.domain.values import kept
 
 
-def lean(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what says nothing: the record is kept small."""
-    return {k: v for k, v in body.items() if v is not None and v != [] and v != {} and v != ""}
-
-
-def request_entry(request: ActionRequest, *, version: int, key: str | None, body_hash: str | None = None) -> NewEntry:
+def request_entry(
+    request: ActionRequest,
+    *,
+    version: int,
+    key: str | None,
+    body_hash: str | None = None,
+    data: Collection[str] = (),
+) -> NewEntry:
+    """`data`: data classes of the action."""
     return NewEntry(
         kind="request",
         stream=request.id,
@@ -118,6 +126,8 @@ def request_entry(request: ActionRequest, *, version: int, key: str | None, body
             }
         ),
         cause=request.cause,
+        subject=subject_of(request.customer, request.conversation),
+        data=tuple(data),
     )
 
 
@@ -129,7 +139,7 @@ def request_from(entry: Entry) -> ActionRequest:
         id=body["id"],
         tenant=entry.tenant,
         action=body["action"],
-        input=private.get("input", {}),
+        input=kept(private.get("input", {})),
         caller=Caller(
             kind=CallerKind(kind),
             id=name,
@@ -147,38 +157,12 @@ def request_from(entry: Entry) -> ActionRequest:
         candidates=tuple(
             Candidate(c["action"], c.get("score"), c.get("why_not", "")) for c in private.get("candidates", ())
         ),
-        recorded=private.get("recorded", {}),
+        recorded=kept(private.get("recorded", {})),
         dry_run=body.get("dry_run", False),
         replaces=body.get("replaces"),
         undoes=body.get("undoes"),
         cause=entry.cause,
         run=body.get("run"),
-    )
-
-
-def reason_body(reason: Reason) -> dict[str, Any]:
-    return lean(
-        {
-            "code": reason.code,
-            "text": reason.text,
-            "effect": reason.effect.value,
-            "policy": reason.policy,
-            "file": reason.file,
-            "line": reason.line,
-            "where": reason.where,
-        }
-    )
-
-
-def obligations_body(obligations: Obligations) -> dict[str, Any]:
-    return lean(
-        {
-            "approver_sets": [sorted(s) for s in obligations.approver_sets],
-            "require": sorted(obligations.require),
-            "cites": sorted(obligations.cites),
-            "expires_s": obligations.expires_s,
-            "default": obligations.default if obligations.expires_s is not None else None,
-        }
     )
 
 
@@ -188,7 +172,7 @@ def decision_status(decision: Decision) -> Status:
     return {Verdict.ALLOW: Status.RUNNING, Verdict.HOLD: Status.HELD, Verdict.REFUSE: Status.REFUSED}[decision.verdict]
 
 
-def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntry:
+def decision_entry(decision: Decision, *, at: datetime | None = None, data: Collection[str] = ()) -> NewEntry:
     """`at` is the time by the wall; what judging saw as `now` is kept beside it where the two differ."""
     grounds = decision.grounds
     at = at or grounds.at
@@ -204,15 +188,14 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
                 lean({"action": t.action, "outcome": t.outcome, "policies": list(t.policies), "errors": list(t.errors)})
                 for t in grounds.tiers
             ],
-            "facts": {
-                f.name: lean({"source": f.source, "as_of": f.as_of.isoformat(), "age_s": round(f.age_s, 3) or None})
-                for f in grounds.facts
-            },
+            "facts": {f.name: fact_body(f, grounds.at) for f in grounds.facts},
             "obligations": obligations_body(grounds.obligations),
-            "mode": grounds.mode,
+            "mode": grounds.mode if grounds.mode != "act" else None,
             "money": grounds.money,
             "approver": grounds.approver,
             "took_ms": round(grounds.took_ms, 2),
+            "facts_ms": round(grounds.facts_ms, 2) or None,
+            "over": over_body(grounds.over),
             "now": grounds.at.isoformat() if grounds.at != at else None,
         }
     )
@@ -226,19 +209,27 @@ def decision_entry(decision: Decision, *, at: datetime | None = None) -> NewEntr
         at=at,
         actor="cxplane",
         body=body,
-        private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": dict(grounds.context)}),
+        private=lean({"facts": {f.name: f.value for f in grounds.facts}, "context": untold(decision)}),
         release=grounds.release,
+        subject=subject_of(decision.request.customer, decision.request.conversation),
+        data=tuple(data),
     )
 
 
+def judged_at(entry: Entry) -> datetime:
+    """What judging saw as `now`; the entry itself tells the time by the wall."""
+    return datetime.fromisoformat(entry.body["now"]) if "now" in entry.body else entry.at
+
+
 def grounds_from(entry: Entry) -> Grounds:
-    """What led to the decision, from its entry."""
+    """What led to the decision, from its entry. Of its context, what is kept (`SEEN`)."""
     body, private = entry.body, entry.private or {}
     obligations = body.get("obligations", {})
-    values = private.get("facts", {})
+    values = kept(private.get("facts", {}))
+    now = judged_at(entry)
     return Grounds(
         release=entry.release or "",
-        at=datetime.fromisoformat(body["now"]) if "now" in body else entry.at,
+        at=now,
         reasons=tuple(
             Reason(
                 code=r["code"],
@@ -253,7 +244,13 @@ def grounds_from(entry: Entry) -> Grounds:
         ),
         determined_by=body["determined_by"],
         facts=tuple(
-            FactValue(name, values.get(name), f["source"], datetime.fromisoformat(f["as_of"]), f.get("age_s", 0.0))
+            FactValue(
+                name,
+                values.get(name),
+                f["source"],
+                datetime.fromisoformat(f["as_of"]) if "as_of" in f else now,
+                f.get("age_s", 0.0),
+            )
             for name, f in body.get("facts", {}).items()
         ),
         tiers=tuple(
@@ -268,11 +265,13 @@ def grounds_from(entry: Entry) -> Grounds:
             expires_s=obligations.get("expires_s"),
             default=obligations.get("default", "refuse"),
         ),
-        context=private.get("context", {}),
+        context=kept(private.get("context", {})),
         mode=body.get("mode", "act"),
         money=body.get("money"),
         approver=body.get("approver"),
         took_ms=body.get("took_ms", 0.0),
+        facts_ms=body.get("facts_ms", 0.0),
+        over=BudgetExhausted(**body["over"]) if "over" in body else None,
     )
 
 
@@ -295,7 +294,14 @@ def intent_entry(allowed: Allowed, *, at: datetime, due: datetime) -> NewEntry:
 
 
 def outcome_entry(
-    outcome: Outcome, *, release: str, due: datetime | None = None, actor: str = "cxplane", comment: str = ""
+    outcome: Outcome,
+    *,
+    release: str,
+    subject: str | None,
+    data: Collection[str] = (),
+    due: datetime | None = None,
+    actor: str = "cxplane",
+    comment: str = "",
 ) -> NewEntry:
     """`due` says when to look again, for an outcome that is still unknown; `comment` is a person's who settled it."""
     return NewEntry(
@@ -319,6 +325,8 @@ def outcome_entry(
         ),
         private=lean({"output": None if outcome.output is None else dict(outcome.output), "comment": comment}) or None,
         release=release,
+        subject=subject,
+        data=tuple(data),
     )
 
 
@@ -369,6 +377,7 @@ def approval_decided(
     status: str,
     by: str,
     at: datetime,
+    subject: str | None,
     comment: str = "",
     replaced_by: str | None = None,
 ) -> NewEntry:
@@ -382,54 +391,8 @@ def approval_decided(
             {"approval": approval, "request": request, "status": status, "decided_by": by, "replaced_by": replaced_by}
         ),
         private={"comment": comment} if comment else None,
+        subject=subject,
     )
-
-
-def customer_changed(
-    customer: str,
-    *,
-    attributes: Mapping[str, Any],
-    identities: Sequence[Mapping[str, str]],
-    at: datetime,
-    actor: str,
-) -> NewEntry:
-    return NewEntry(
-        "customer.changed",
-        customer,
-        at,
-        actor,
-        {},
-        lean({"attributes": dict(attributes), "identities": [dict(i) for i in identities]}),
-    )
-
-
-def customer_assured(customer: str, *, level: int, method: str, until: datetime, at: datetime, actor: str) -> NewEntry:
-    return NewEntry(
-        "customer.assurance", customer, at, actor, {"level": level, "method": method, "until": until.isoformat()}
-    )
-
-
-def customer_consented(
-    customer: str,
-    *,
-    purpose: str,
-    granted: bool,
-    source: str,
-    at: datetime,
-    actor: str,
-    channel: str | None = None,
-    data: Sequence[str] = (),
-) -> NewEntry:
-    body = {"purpose": purpose, "granted": granted, "source": source}
-    return NewEntry("customer.consent", customer, at, actor, body | lean({"channel": channel, "data": sorted(data)}))
-
-
-def conversation_opened(conversation: str, *, customer: str | None, channel: str, at: datetime, actor: str) -> NewEntry:
-    return NewEntry("conversation.opened", conversation, at, actor, lean({"customer": customer, "channel": channel}))
-
-
-def fact_recorded(conversation: str, *, name: str, value: Any, at: datetime, actor: str) -> NewEntry:
-    return NewEntry("fact.recorded", conversation, at, actor, {"name": name}, {"value": value})
 
 
 def release_made(

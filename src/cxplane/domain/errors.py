@@ -6,8 +6,15 @@
     ├── FactFailure          a fact that policy needs could not be had
     ├── ExpressionError      a CEL expression could not be compiled or computed
     ├── SecretMissing        the vault has no secret of that name
+    ├── SealKeyWrong         the key that signs checkpoints cannot be used
+    ├── SinkFailure          the place where checkpoints are kept apart does not take or give them
+    ├── SealBroken           the record is not what was signed
+    ├── ExportFailed         the place that the record is exported to cannot be used, or was changed
+    ├── NotSealed            what is asked for is not under a signed checkpoint (yet)
     ├── StoreError           the store cannot be used (busy, wrong version, unreachable)
-    │   └── StoreUnavailable the store does not answer now; asking again is safe
+    │   ├── NothingLive      no release is live, so that no tenant can be meant without its name
+    │   ├── StoreUnavailable the store does not answer now; asking again is safe
+    │   └── KeyDestroyed     the customer was erased while this was being written
     ├── CallerUnknown        nobody we know is asking (no, wrong, expired or forged credentials)
     ├── Forbidden            the caller is known, and may not do this
     ├── Malformed            the request cannot be understood
@@ -20,9 +27,17 @@ A refusal is not an error: it is a value (`domain.decision.Refused`).
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+
+def where_it_broke(problem: BaseException) -> str:
+    """The error's kind and its last frames, for a log. Without its text, which may quote a customer's data."""
+    frames = "".join(traceback.format_tb(problem.__traceback__)[-12:])
+    cause = f" from {type(problem.__cause__).__name__}" if problem.__cause__ else ""
+    return f"{type(problem).__name__}{cause}\n{frames}"
 
 
 class CxplaneError(Exception):
@@ -118,6 +133,54 @@ class SecretMissing(CxplaneError):
         super().__init__(f"the vault holds no secret named {name!r}")
 
 
+class SealKeyWrong(CxplaneError):
+    """The key that signs checkpoints cannot be used. The message never shows it."""
+
+    next = "Set CXPLANE_SEAL_KEY to what `cxplane audit keys new` printed: one key, or several with the newest first."
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the key that signs the record {why}")
+
+
+class SinkFailure(CxplaneError):
+    """The place where checkpoints are kept apart does not take or give them. Sealing goes on; they are sent later."""
+
+    next = "See that CXPLANE_SEAL_SINK can be written; what was missed is sent by itself."
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"the checkpoints' sink {where} {why}")
+
+
+class SealBroken(CxplaneError):
+    """The record is not what was signed. Nothing more is signed on it until a person has looked."""
+
+    def __init__(
+        self, what: str, *, next: str = "Do not delete anything; read docs/how-to/verify-the-record.md."
+    ) -> None:
+        self.next = next
+        super().__init__(what)
+
+
+class ExportFailed(CxplaneError):
+    """The place that the record is exported to cannot be used, or was changed by somebody else."""
+
+    def __init__(self, where: str, why: str, *, next: str) -> None:
+        self.next = next
+        super().__init__(f"{where} {why}")
+
+
+class NotSealed(CxplaneError):
+    """What is asked for is not under a signed checkpoint (yet)."""
+
+    exit_code = 4
+
+    def __init__(
+        self, what: str, *, next: str = "Wait a few seconds for a plane to seal it, or run `cxplane audit seal`."
+    ) -> None:
+        self.next = next
+        super().__init__(what)
+
+
 class StoreError(CxplaneError):
     """The store cannot be used."""
 
@@ -126,11 +189,26 @@ class StoreError(CxplaneError):
         super().__init__(why)
 
 
+class NothingLive(StoreError):
+    """No tenant has a live release, so that none can be meant without its name."""
+
+
 class StoreUnavailable(StoreError):
     """The store does not answer now. What was asked is either on record or not done; asking again is safe."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why, next="Ask again with the same key in a moment; nothing is done twice.")
+
+
+class KeyDestroyed(StoreError):
+    """Personal data was to be written under a key that was destroyed meanwhile: nothing of it is on record."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = tuple(keys)
+        super().__init__(
+            "the customer was erased while this was being written; nothing of it is on record",
+            next="Ask again if it is still wanted.",
+        )
 
 
 class CallerUnknown(CxplaneError):

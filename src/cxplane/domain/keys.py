@@ -5,7 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+SCOPES: Mapping[str, str] = {
+    "read": "look at what the caller may see",
+    "ask": "ask for actions, and undo them",
+    "decide": "approve, reject, answer tasks, settle",
+    "customers": "change customers",
+    "assurance": "record how sure it is who they are",
+    "consents": "record what they allow",
+    "facts": "open conversations and record facts",
+    "journeys": "start, steer and migrate runs",
+    "signals": "send signals",
+}
+"""What a key may be limited to. It never adds to what its caller may do."""
 
 _SHAPE = re.compile(r"^cxp_([0-9a-f]{12})_[0-9a-f]{48}$")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from cxplane.domain.values import Json
 
 
 class CallerKind(StrEnum):
@@ -23,6 +26,14 @@ class CallerKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a credential is limited to, of all that its caller may do."""
+
+    scope: frozenset[str] | None = None  # of `domain.keys.SCOPES`; None = everything
+    actions: frozenset[str] | None = None  # that it may ask for; None = all
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Somebody who asks: a party that the control repo knows, with roles and, for agents, a data scope."""
 
@@ -32,6 +43,10 @@ class Caller:
     team: str | None = None
     data: frozenset[str] | None = None  # data classes in scope; None = not limited here
     actions: frozenset[str] | None = None  # journeys: the decisions their charter allows; None = not limited here
+    attributes: Mapping[str, Json] = field(
+        default_factory=dict, hash=False
+    )  # region, level …: as plane.yaml types them
+    limits: Limits = Limits()  # of the credential that was shown
     version: int | None = None
     owner: str | None = None
     summary: str = ""

@@ -14,6 +14,13 @@ from cxplane.domain.run import RunRow
 from cxplane.domain.values import JsonObject
 
 
+def subject_of(customer: str | None, conversation: str | None = None) -> str | None:
+    """Whose data it is: the customer's, else that of a conversation whose customer is not known (yet)."""
+    if customer is not None:
+        return customer
+    return None if conversation is None else f"~{conversation}"
+
+
 @dataclass(frozen=True, slots=True)
 class NewEntry:
     """One line to be added. Personal data goes to `private`, never to `body`."""
@@ -26,6 +33,22 @@ class NewEntry:
     private: JsonObject | None = field(default=None, repr=False)
     release: str | None = None
     cause: str | None = None
+    subject: str | None = None  # whose key seals `private` (see `subject_of`); None: the tenant's own
+    data: tuple[str, ...] = ()  # data classes of the action it is about; they say how long `private` is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Personal data that nobody can read any more: its key was destroyed."""
+
+    at: datetime
+    by: str
+    why: str  # erased | retention
+
+    @property
+    def words(self) -> str:
+        how = "erased" if self.why == "erased" else "put away, as plane.yaml says,"
+        return f"personal data was {how} on {self.at:%Y-%m-%d %H:%M} UTC by {self.by}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +65,36 @@ class Entry:
     private: JsonObject | None = field(default=None, repr=False)
     release: str | None = None
     cause: str | None = None
+    erased: Erasure | None = None  # why `private` is None though there was something
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One entry as it is sealed and exported: `text` is its CloudEvent in JSON, UTF-8, without a line end."""
+
+    position: int
+    at: datetime
+    kind: str
+    text: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries: of these kinds (all, if none is named), from `since` on, before `until`."""
+
+    kinds: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __contains__(self, line: Line) -> bool:
+        return (
+            (not self.kinds or line.kind in self.kinds)
+            and (self.since is None or line.at >= self.since)
+            and (self.until is None or line.at < self.until)
+        )
+
+
+ALL = Wanted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +273,9 @@ class KeyRow:
     created_by: str
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    scope: frozenset[str] | None = None  # of `domain.keys.SCOPES`; None = all that its caller may
+    actions: frozenset[str] | None = None  # that it may ask for; None = all that its caller may
+    replaces: str | None = None  # the key that it took the place of
 
 
 @dataclass(frozen=True, slots=True)

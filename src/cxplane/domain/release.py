@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cxplane.domain.budget import Budget
 from cxplane.domain.catalog import Action, System, Table
@@ -22,15 +22,21 @@ class Plane:
     currency: str
     languages: tuple[str, ...] = ("en",)
     customer_attributes: Mapping[str, str] = field(default_factory=dict)  # name -> Cedar type
+    caller_attributes: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of persons, services and agents; name -> Cedar type
     jwt: Mapping[str, str] | None = None  # issuer, audience, jwks
     gates: tuple[str, ...] = ("check", "test", "conformance")
     confidence: float | None = None
     access: Mapping[str, frozenset[str]] = field(default_factory=dict)  # permission -> roles; missing = nobody
+    retention: Mapping[str, timedelta] = field(
+        default_factory=dict
+    )  # class of data -> how long it is kept; missing: for ever
 
 
-PERMISSIONS = ("customers", "assurance", "consents", "facts", "record", "journeys", "signals")
+PERMISSIONS = ("customers", "assurance", "consents", "facts", "record", "journeys", "signals", "erase")
 """What `access` in plane.yaml may grant: customer records, recording assurance, consents and facts, reading the record, starting
-and steering journeys, sending signals."""
+and steering journeys, sending signals, erasing customers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from cxplane.domain.entries import lean
-from cxplane.domain.record import NewEntry
+from cxplane.domain.decision_body import lean
+from cxplane.domain.record import NewEntry, subject_of
 
 
 def run_started(
@@ -44,6 +44,7 @@ def run_started(
         {"input": dict(input)} if input else None,
         release=release,
         cause=cause,
+        subject=subject_of(customer, conversation),
     )
 
 
@@ -53,13 +54,15 @@ def run_told(
     what: str,
     by: str,
     at: datetime,
+    subject: str | None,
     comment: str = "",
     private: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> NewEntry:
     """A person or system steers a run; `more`: step, compensate, positions, release."""
     kept = lean({"comment": comment, **(private or {})})
-    return NewEntry("run.told", id, at, by, lean({"run": id, "what": what, "by": by, **more}), kept or None)
+    body = lean({"run": id, "what": what, "by": by, **more})
+    return NewEntry("run.told", id, at, by, body, kept or None, subject=subject)
 
 
 def signal_entry(
@@ -72,15 +75,26 @@ def signal_entry(
     data: Any,
     at: datetime,
     actor: str,
+    subject: str | None,
     cause: str | None = None,
 ) -> NewEntry:
     body = {"type": type, "source": source, "id": id, "key": key}
-    return NewEntry("signal", stream, at, actor, body, {"data": data} if data is not None else None, cause=cause)
+    private = {"data": data} if data is not None else None
+    return NewEntry("signal", stream, at, actor, body, private, cause=cause, subject=subject)
 
 
 def task_answered(
-    task: str, run: str, *, by: str, how: str, answer: Mapping[str, Any], at: datetime, comment: str = ""
+    task: str,
+    run: str,
+    *,
+    by: str,
+    how: str,
+    answer: Mapping[str, Any],
+    at: datetime,
+    subject: str | None,
+    comment: str = "",
 ) -> NewEntry:
     """`how`: answered | defaulted."""
     body = {"task": task, "run": run, "by": by, "how": how}
-    return NewEntry("task.answered", run, at, by, body, lean({"answer": dict(answer), "comment": comment}))
+    private = lean({"answer": dict(answer), "comment": comment})
+    return NewEntry("task.answered", run, at, by, body, private, subject=subject)

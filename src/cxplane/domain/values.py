@@ -19,6 +19,17 @@ JsonObject = Mapping[str, Any]
 SAFE_INTEGER = 2**53 - 1  # beyond it, JSON readers disagree (RFC 8259 §6)
 
 
+_NO_DIGITS = frozenset(
+    ["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"]
+)
+_THREE_DIGITS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
+
+
+def currency_digits(currency: str) -> int:
+    """Decimal places of an ISO 4217 currency."""
+    return 0 if currency in _NO_DIGITS else 3 if currency in _THREE_DIGITS else 2
+
+
 @dataclass(frozen=True, slots=True)
 class Money:
     """An exact amount, counted in the currency's smallest unit (cents for EUR, yen for JPY)."""
@@ -31,6 +42,15 @@ class Money:
             raise ValueError("money is counted in whole minor units, never in fractions")
         if not (len(self.currency) == 3 and self.currency.isalpha() and self.currency.isupper()):
             raise ValueError(f"currency must be an ISO 4217 code like EUR, not {self.currency!r}")
+
+    @property
+    def text(self) -> str:
+        """As people read it: "12.34 EUR", "1500 JPY"."""
+        digits = currency_digits(self.currency)
+        sign, minor = "-" if self.minor < 0 else "", str(abs(self.minor)).rjust(digits + 1, "0")
+        return (
+            f"{sign}{minor[:-digits]}.{minor[-digits:]} {self.currency}" if digits else f"{sign}{minor} {self.currency}"
+        )
 
 
 _SPAN = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)$")
@@ -66,6 +86,17 @@ def canonical(value: Json) -> bytes:
         return rfc8785.dumps(value)
     except rfc8785.CanonicalizationError as problem:
         raise ValueError(f"not canonical JSON: {problem}") from None
+
+
+def kept(value: Json) -> Json:
+    """A value as it comes back from the store, as it was: Postgres writes large fractions (1e22) like whole numbers."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > SAFE_INTEGER:
+        return float(value)
+    if isinstance(value, list):
+        return [kept(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: kept(item) for key, item in value.items()}
+    return value
 
 
 def digest(value: Json) -> str:

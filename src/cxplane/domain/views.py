@@ -114,3 +114,13 @@ class RunView:
     error: JsonObject | None = None  # {name, text, step}
     frees: tuple[JsonObject, ...] = ()  # {do, how, why}: what gets it on
     repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, for those who run the plane."""
+
+    name: str
+    status: str  # ok | warn | fail
+    said: str
+    next: str = ""  # what to do

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from cxplane.domain.masking import mask
+from cxplane.ports.telemetry import FOLLOWED
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -24,14 +34,70 @@ def settle_memory() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+class Masked(logging.Formatter):
+    """The last net: what looks like personal data does not reach the log, whoever said it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record))
+
+
 def log_to_stderr(level: str) -> None:
-    """One line an event; the access log is JSON already."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
-    logging.getLogger("cxplane").setLevel(level.upper())
-    access = logging.getLogger("cxplane.access")
+    """One line an event: for people on a terminal, else JSON; CXPLANE_LOG (text or json) says which, whatever it is."""
+    how = os.environ.get("CXPLANE_LOG") or ("text" if sys.stderr.isatty() else "json")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    access.handlers[:] = [handler]
-    access.propagate = False
+    handler.setFormatter(JsonLines() if how == "json" else Text())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("cxplane").setLevel(level.upper())
+
+
+log_option = click.option(
+    "--log",
+    "level",
+    envvar="CXPLANE_LOG_LEVEL",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What is logged: on a terminal for people, else as JSON lines.",
+)
+
+
+def _trouble(record: logging.LogRecord) -> str:
+    """Where an exception came from, without its text: that may quote a customer's data."""
+    if not record.exc_info or record.exc_info[1] is None:
+        return ""
+    problem = record.exc_info[1]
+    frames = "".join(traceback.format_tb(problem.__traceback__)[-12:])
+    return f"{type(problem).__name__}\n{frames}".rstrip()
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line, with what is being worked on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if (followed := FOLLOWED.get()) is not None:
+            line |= {"request_id": followed.request, "trace_id": followed.trace, "tenant": followed.tenant}
+        line |= getattr(record, "fields", {})
+        if trouble := _trouble(record):
+            line["trouble"] = trouble
+        told = {name: value for name, value in line.items() if value is not None}
+        return mask(json.dumps(told, ensure_ascii=False))
+
+
+class Text(logging.Formatter):
+    """For people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")  # noqa: DTZ006 -- as their own clock says it
+        followed = FOLLOWED.get()
+        about = f"  [{followed.request}]" if followed is not None else ""
+        trouble = _trouble(record)
+        line = (
+            f"{at} {record.levelname.lower():<7} {record.name.removeprefix('cxplane.')}: {record.getMessage()}{about}"
+        )
+        return mask(f"{line}\n{trouble}" if trouble else line)

@@ -263,6 +263,7 @@ class Machine:
 
     def iterate(self, token: Token, node: Node, step: For, index: int, items: tuple[Json, ...]) -> None:
         loops = {name: at for name, at in token.loops.items() if name != step.name}
+        self._anew(node)
         if index < len(items):
             token = self.put(change(token, loops=loops | {step.name: (index, items)}))
             try:
@@ -274,6 +275,10 @@ class Machine:
                 return
         token = self.put(change(token, loops=loops))
         self.leave(token)
+
+    def _anew(self, node: Node) -> None:
+        """What a checkpoint inside a loop said of one item says nothing of the next."""
+        self.passed = [name for name in self.passed if not self.program.node(name).within(node.name)]
 
     def _branch_ends(self, token: Token, step: Fork) -> None:
         holder = self.tokens.get(token.parent or 0)

@@ -142,14 +142,15 @@ def _goal(m: Machine, token: Token, node: Node, step: Goal) -> None:
 
 
 def _checkpoint(m: Machine, token: Token, node: Node, step: Checkpoint) -> None:
+    if step.name in m.passed:  # in an earlier round: what holds now counts
+        m.passed.remove(step.name)
     try:
         passed = m.truth(token, node.cel["check"])
     except ExpressionError as problem:
         raise StepError(CHECKPOINT, f"{step.text or step.name}: it cannot be told ({problem.why})") from None
     if not passed:
         raise StepError(CHECKPOINT, step.text or f"the checkpoint {step.name} is not passed")
-    if step.name not in m.passed:
-        m.passed.append(step.name)
+    m.passed.append(step.name)
     m.leave(token)
 
 

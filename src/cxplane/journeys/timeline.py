@@ -89,7 +89,7 @@ class _Teller:
         self._steps: Mapping[str, Step] = steps_by_name(journey)
         self._earlier = {release: steps_by_name(one) for release, one in earlier.items()}
         self._entries = entries
-        self._step_of = _asked_by(entries)  # request or task -> step
+        self._step_of = asked_by(entries)  # request or task -> step
         self._action_of = {e.body["id"]: e.body["action"] for e in entries if e.kind == "request"}
         self._status: str | None = None  # the last one that was told
 
@@ -98,6 +98,17 @@ class _Teller:
         for entry in self._entries:
             if teller := _KINDS.get(entry.kind):
                 told += teller(self, entry)
+        if gone := next((e for e in self._entries if e.erased is not None), None):
+            assert gone.erased is not None
+            told.append(
+                {
+                    "at": gone.erased.at.isoformat(),
+                    "position": self._entries[-1].position,
+                    "what": "erased",
+                    "text": _sentence(gone.erased.words),
+                    "actor": gone.erased.by,
+                }
+            )
         return told
 
     def _item(self, entry: Entry, text: str, *, step: str | None = None, how: str | None = None) -> Item:
@@ -250,7 +261,7 @@ _KINDS: Mapping[str, Callable[[_Teller, Entry], Iterator[Item]]] = {
 }
 
 
-def _asked_by(entries: Sequence[Entry]) -> dict[str, str]:
+def asked_by(entries: Sequence[Entry]) -> dict[str, str]:
     """Which step a request or task belongs to, as far as the record says so."""
     found: dict[str, str] = {}
     for entry in entries:

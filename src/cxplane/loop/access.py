@@ -7,6 +7,16 @@ from cxplane.domain.people import Caller
 from cxplane.loop.live import Live
 
 
+def within(caller: Caller, action: str) -> None:
+    """Forbidden where the caller's credential is not for this action."""
+    only = caller.limits.actions
+    if only is not None and action not in only:
+        raise Forbidden(
+            f"this API key may not ask for {action}",
+            next=f"It is for {', '.join(sorted(only))}; use another key of {caller.name}.",
+        )
+
+
 def may(live: Live, caller: Caller, permission: str) -> bool:
     return bool(caller.roles & live.release.repo.plane.access.get(permission, frozenset()))
 

@@ -10,7 +10,7 @@ from cxplane.domain.decision import Allowed, Held, Refused
 from cxplane.domain.entries import approval_decided, grounds_from, request_from
 from cxplane.domain.errors import Conflict, Forbidden, NotFound
 from cxplane.domain.people import Caller
-from cxplane.domain.record import Appended, ApprovalRow, Entry, Write
+from cxplane.domain.record import Appended, ApprovalRow, Entry, Write, subject_of
 from cxplane.domain.request import ActionRequest
 from cxplane.domain.run import RunStatus
 from cxplane.domain.values import JsonObject, new_id
@@ -101,6 +101,7 @@ class Approvals:
             status=status,
             by=caller.name,
             at=now,
+            subject=subject_of(asked.customer, asked.conversation),
             comment=comment,
             replaced_by=asked.id if is_edited else None,
         )
@@ -155,7 +156,9 @@ class Approvals:
             raise Forbidden(reason, next=f"Leave it to somebody with the role {waits_for(row.approver_sets)}.")
 
     async def _close(self, row: ApprovalRow, status: str, by: str, at: datetime, comment: str) -> None:
-        entry = approval_decided(row.id, row.request, status=status, by=by, at=at, comment=comment)
+        found = await self._store.request(self._tenant, row.request) if comment else None
+        subject = subject_of(row.customer, found.conversation if found else None)
+        entry = approval_decided(row.id, row.request, status=status, by=by, at=at, subject=subject, comment=comment)
         result = await self._store.append(Write(self._tenant, (entry,), expect=(row.request, "held")))
         if not isinstance(result, Appended):
             raise Conflict("somebody else decided it first", next="Look at the request to see how it ended.")

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
-from cxplane.domain.errors import CxplaneError
+from cxplane.domain.errors import CxplaneError, where_it_broke
 from cxplane.domain.outcome import Status
 from cxplane.domain.record import Appended, Write
 from cxplane.loop.approvals import Approvals
+from cxplane.loop.erasing import Erasing
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import Gate
 from cxplane.loop.legs import LEG, Legs
+from cxplane.loop.sealer import EVERY as SEAL_EVERY
+from cxplane.loop.sealer import Sealer
+from cxplane.ports.telemetry import FOLLOWED, Followed
 from cxplane.ports.work import Job, Work
 
 log = logging.getLogger("cxplane.background")
 
 EVERY_S = 1.0
+STUCK_S = 30.0  # without a success: no passing trouble any more
+RETAIN_S = 3600.0  # between two looks at what has been kept long enough
 CONCURRENCY = 256  # jobs at once; most of them wait for a system
 LEASE = timedelta(seconds=60)  # for one look into what is not known; a second look at the same time does no harm
 RESOLVE = "resolve_outcome"
@@ -37,13 +44,18 @@ class Background:
         approvals: Approvals,
         legs: Legs,
         work: Work,
+        erasing: Erasing,
         *,
         works: bool,
+        sealer: Sealer | None = None,
+        seal_every: timedelta = SEAL_EVERY,
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
-        self._concurrency = concurrency
+        self._concurrency, self._erasing = concurrency, erasing
+        self._sealer, self._seal_every = sealer, seal_every
         self._tasks: list[asyncio.Task[None]] = []
+        self._failing: dict[str, float] = {}  # step -> since when, without a success between
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._always("releases", self._gate.releases.follow))]
@@ -53,9 +65,13 @@ class Background:
                 ("due", self._sweep),
                 ("pulse", self._legs.pulse.beat),
                 ("times", self._legs.watch_times),
+                ("retention", self._retain),
                 ("work", lambda: self._work.run(handlers, concurrency=self._concurrency)),
             ):
                 self._tasks.append(asyncio.create_task(self._always(name, step)))
+
+            if self._sealer is not None:
+                self._tasks.append(asyncio.create_task(self._always("seal", self._seal)))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -64,6 +80,14 @@ class Background:
             with suppress(asyncio.CancelledError):
                 await task
 
+    def stuck(self) -> Mapping[str, float]:
+        """Work that does not go on -> for how many seconds."""
+        now = time.monotonic()
+        found = {name: now - since for name, since in self._failing.items()}
+        if self._works and self._work.down_s:
+            found["work"] = max(self._work.down_s, found.get("work", 0.0))
+        return {name: seconds for name, seconds in found.items() if seconds > STUCK_S}
+
     async def _always(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         """Again and again, whatever goes wrong; the same trouble is said once."""
         said = ""
@@ -71,26 +95,37 @@ class Background:
             try:
                 await step()
                 said = ""
+                self._failing.pop(name, None)
             except CxplaneError as problem:
+                self._failing.setdefault(name, time.monotonic())
                 if str(problem) != said:
                     said = str(problem)
                     log.warning("%s: %s", name, problem)
-            except Exception:
-                log.exception("%s failed; it goes on in a moment", name)
+            except Exception as problem:
+                self._failing.setdefault(name, time.monotonic())
+                log.error("%s failed; it goes on in a moment: %s", name, where_it_broke(problem))
             await asyncio.sleep(EVERY_S)
+
+    async def _retain(self) -> None:
+        await self._erasing.retain()
+        await asyncio.sleep(RETAIN_S)
 
     async def _sweep(self) -> None:
         clock, store = self._gate.clock, self._gate.store
         now = clock.now()
-        for tenant, intent in await store.take_due_intents(now, lease_until=now + LEASE):
-            if tenant == self._gate.tenant:
-                await self._work.enqueue(intent.request, RESOLVE, {"request": intent.request, "tries": intent.tries})
-        for tenant, approval in await store.due_approvals(clock.business_now()):
-            if tenant == self._gate.tenant:
-                await self._work.enqueue(approval.id, EXPIRE, {"approval": approval.id})
+        tenant = self._gate.tenant
+        for intent in await store.take_due_intents(tenant, now, lease_until=now + LEASE):
+            await self._work.enqueue(intent.request, RESOLVE, {"request": intent.request, "tries": intent.tries})
+        for approval in await store.due_approvals(tenant, clock.business_now()):
+            await self._work.enqueue(approval.id, EXPIRE, {"approval": approval.id})
         await self._legs.revive()
-        for name, value in (await store.stats()).items():
-            self._gate.telemetry.gauge("store", value, {"what": name})
+
+    async def _seal(self) -> None:
+        assert self._sealer is not None
+        try:
+            await self._sealer.step()
+        finally:
+            await asyncio.sleep(max(0.0, self._seal_every.total_seconds() - EVERY_S))  # and `_always` waits as well
 
     async def _expire(self, job: Job) -> None:
         row = await self._gate.store.approval(self._gate.tenant, job.payload["approval"])
@@ -102,7 +137,14 @@ class Background:
         row = await gate.store.request(gate.tenant, id)
         if row is None or row.status not in (Status.RUNNING, Status.UNKNOWN):
             return
-        found = await find_out(gate, id)
+        token = FOLLOWED.set(Followed(id, gate.tenant))
+        try:
+            with gate.telemetry.span(
+                "resolve", {"cxplane.request": id, "cxplane.tenant": gate.tenant}, kind="consumer"
+            ):
+                found = await find_out(gate, id)
+        finally:
+            FOLLOWED.reset(token)
         if found is None:
             return
         result = await gate.store.append(Write(gate.tenant, (found.entry,), expect=(id, row.status)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxplane.domain.customer import Customer
-from cxplane.domain.entries import (
+from cxplane.domain.customer_entries import (
     conversation_opened,
     customer_assured,
     customer_changed,
@@ -127,7 +127,14 @@ class Customers:
         if not situation.conversation_known:
             raise NotFound(f"no conversation {conversation}", next="Open it with POST /v1/conversations.")
         self._plain(value, "/value")
-        entry = fact_recorded(conversation, name=name, value=value, at=self._clock.business_now(), actor=caller.name)
+        entry = fact_recorded(
+            conversation,
+            name=name,
+            value=value,
+            at=self._clock.business_now(),
+            actor=caller.name,
+            customer=situation.conversation_customer,
+        )
         await self._add(entry)
 
     async def _add(self, entry: NewEntry) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cxplane.act.carry_out import deadline
 from cxplane.act.resolve import next_look, resolve
 from cxplane.decide.judge import resume
-from cxplane.domain.entries import grounds_from, outcome_entry, outcome_from, request_from
+from cxplane.domain.entries import grounds_from, outcome_from, request_from
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.record import NewEntry
 from cxplane.loop.gate import GRACE, Gate
@@ -55,4 +55,4 @@ async def find_out(gate: Gate, id: str, systems: Callable[[Live], Connector] | N
         )
     due = gate.clock.now() + next_look(looks) if outcome.status is Status.UNKNOWN else None
     gate.telemetry.count("outcomes_total", {"action": action.id, "status": outcome.status.value})
-    return Found(outcome, outcome_entry(outcome, release=live.release.hash, due=due), action.id)
+    return Found(outcome, gate.outcome_entry(live, allowed, outcome, due=due), action.id)

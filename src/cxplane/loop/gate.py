@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,6 +34,7 @@ from cxplane.domain.record import (
     NewEntry,
     RequestTaken,
     Write,
+    subject_of,
 )
 from cxplane.domain.request import ActionRequest, Candidate
 from cxplane.domain.values import JsonObject, new_id
@@ -42,7 +44,7 @@ from cxplane.loop.views import view_of_decision, view_of_record
 from cxplane.ports.clock import Clock
 from cxplane.ports.store import Store
 from cxplane.ports.systems import Connector
-from cxplane.ports.telemetry import Telemetry
+from cxplane.ports.telemetry import FOLLOWED, NO_LABELS, Telemetry
 
 GRACE = timedelta(seconds=5)  # how long after its deadline an intent without an outcome is looked into
 FIRST_LOOK = timedelta(seconds=1)  # how soon after an unknown outcome
@@ -74,13 +76,19 @@ class Gate:
     async def judged(self, live: Live, request: ActionRequest, *, approver: Caller | None = None) -> Decision:
         """Facts in, decision out; nothing is recorded or done yet."""
         began = time.perf_counter()
-        with self.telemetry.span("judge", {"action": request.action}):
+        with self.telemetry.span("decide", {"cxplane.action": request.action}):
             now = self.clock.business_now()
-            situation = await self.store.situation(self.tenant, request.customer, request.conversation)
-            facts: Facts = await gather(live.rulebook, request, situation, self._reader(live), now)
-            decision = judge(live.rulebook, request, situation, facts, now, approver)
+            with self.stage("situation"):
+                situation = await self.store.situation(self.tenant, request.customer, request.conversation)
+            gathering = time.perf_counter()
+            with self.stage("facts"):
+                facts: Facts = await gather(live.rulebook, request, situation, self._reader(live), now)
+            facts_s = time.perf_counter() - gathering
+            with self.stage("judge"):
+                decision = judge(live.rulebook, request, situation, facts, now, approver)
+            self.telemetry.note({"cxplane.request": request.id, "cxplane.verdict": decision.verdict.value})
         took_s = time.perf_counter() - began
-        decision = replace(decision, grounds=replace(decision.grounds, took_ms=took_s * 1000))
+        decision = replace(decision, grounds=replace(decision.grounds, took_ms=took_s * 1000, facts_ms=facts_s * 1000))
         self.telemetry.observe("decision_seconds", took_s)
         self.telemetry.count("decisions_total", {"action": request.action, "verdict": decision.verdict.value})
         return decision
@@ -123,7 +131,8 @@ class Gate:
             write, approval = self.write(
                 live, decision, body_hash=body_hash, before=before, expect=expect, over_budget=over_budget, known=known
             )
-            result = await self.store.append(write)
+            with self.stage("append"):
+                result = await self.store.append(write)
             match result:
                 case Appended():
                     break
@@ -159,12 +168,13 @@ class Gate:
         """What puts a decision on record, with all that it takes; and the approval that it opens."""
         request = decision.request
         action = live.rulebook.action(request.action)
+        data = action.data if action else ()
         key = decision.key if isinstance(decision, (Allowed, Held)) else None
         entries = list(before)
         if not known:
             version = action.version if action else 0
-            entries.append(request_entry(request, version=version, key=key, body_hash=body_hash))
-        entries.append(decision_entry(decision, at=self.clock.now()))
+            entries.append(request_entry(request, version=version, key=key, body_hash=body_hash, data=data))
+        entries.append(decision_entry(decision, at=self.clock.now(), data=data))
         approval = None
         reserve: tuple[Any, ...] = ()
         if isinstance(decision, Held):
@@ -195,10 +205,24 @@ class Gate:
         """Do what is allowed; its intent is on record. `systems`: those of the release, unless a leg guards them."""
         action = live.rulebook.action(allowed.request.action)
         assert action is not None
-        with self.telemetry.span("act", {"action": action.id, "system": action.system}):
+        with self.stage("act", {"cxplane.action": action.id, "cxplane.system": action.system}):
             outcome = await carry_out(allowed, live.plans.plan(action), systems or live.systems, self.clock)
+            self.telemetry.note({"cxplane.outcome": outcome.status.value, "cxplane.tries": len(outcome.attempts)})
         self.telemetry.count("outcomes_total", {"action": action.id, "status": outcome.status.value})
+        for attempt in outcome.attempts:
+            self.telemetry.count("calls_total", {"system": action.system, "result": attempt.result})
+            self.telemetry.observe("call_seconds", attempt.took_ms / 1000, {"system": action.system})
         return outcome
+
+    @contextmanager
+    def stage(self, name: str, attributes: Mapping[str, str] = NO_LABELS) -> Iterator[None]:
+        """A stretch of the way of one request, in the trace and in the metrics."""
+        began = time.perf_counter()
+        try:
+            with self.telemetry.span(name, attributes):
+                yield
+        finally:
+            self.telemetry.observe("stage_seconds", time.perf_counter() - began, {"stage": name})
 
     async def _carry_out(self, live: Live, allowed: Allowed) -> RequestView:
         outcome = await self.carry_out(live, allowed)
@@ -211,8 +235,9 @@ class Gate:
         """Append it; False if somebody else told the outcome first."""
         if outcome.status is Status.UNKNOWN and due is None:
             due = self.clock.now() + FIRST_LOOK
-        entry = outcome_entry(outcome, release=live.release.hash, due=due)
-        result = await self.store.append(Write(self.tenant, (entry,), expect=(outcome.request, standing)))
+        entry = self.outcome_entry(live, allowed, outcome, due=due)
+        with self.stage("outcome"):
+            result = await self.store.append(Write(self.tenant, (entry,), expect=(outcome.request, standing)))
         return isinstance(result, Appended)
 
     async def _read(
@@ -228,7 +253,8 @@ class Gate:
         outcome = await self.carry_out(live, allowed)
         entries = (*before, *self.read_entries(live, allowed, outcome, body_hash=body_hash, known=known))
         write = Write(self.tenant, entries, new_request=None if known else allowed.request.id, expect=expect)
-        result = await self.store.append(write)
+        with self.stage("append"):
+            result = await self.store.append(write)
         view = view_of_decision(allowed, outcome)
         if isinstance(result, Appended):
             return view
@@ -239,17 +265,31 @@ class Gate:
     ) -> tuple[NewEntry, ...]:
         """A read that was done: request, decision, outcome."""
         action = live.rulebook.action(allowed.request.action)
+        data = action.data if action else ()
         entries = []
         if not known:
             version = action.version if action else 0
-            entries.append(request_entry(allowed.request, version=version, key=None, body_hash=body_hash))
-        entries.append(decision_entry(allowed, at=self.clock.now()))
+            entries.append(request_entry(allowed.request, version=version, key=None, body_hash=body_hash, data=data))
+        entries.append(decision_entry(allowed, at=self.clock.now(), data=data))
         told = replace(outcome, output=None)  # what was read stays in the system it came from
-        entries.append(outcome_entry(told, release=live.release.hash))
+        entries.append(self.outcome_entry(live, allowed, told))
         return tuple(entries)
+
+    def outcome_entry(self, live: Live, allowed: Allowed, outcome: Outcome, *, due: datetime | None = None) -> NewEntry:
+        """How something allowed ended, as the record keeps it."""
+        request = allowed.request
+        action = live.rulebook.action(request.action)
+        return outcome_entry(
+            outcome,
+            release=live.release.hash,
+            subject=subject_of(request.customer, request.conversation),
+            data=action.data if action else (),
+            due=due,
+        )
 
     async def _previewed(self, live: Live, decision: Decision, body_hash: str | None) -> RequestView:
         action = live.rulebook.action(decision.request.action)
+        data = action.data if action else ()
         would: JsonObject | None = None
         error = None
         if action is not None and not isinstance(decision, Refused):
@@ -258,8 +298,10 @@ class Gate:
             except SystemFailure as problem:
                 error = str(problem)
         entries = (
-            request_entry(decision.request, version=action.version if action else 0, key=None, body_hash=body_hash),
-            decision_entry(decision, at=self.clock.now()),
+            request_entry(
+                decision.request, version=action.version if action else 0, key=None, body_hash=body_hash, data=data
+            ),
+            decision_entry(decision, at=self.clock.now(), data=data),
         )
         result = await self.store.append(Write(self.tenant, entries, new_request=decision.request.id))
         if not isinstance(result, Appended):
@@ -334,6 +376,7 @@ class Gate:
         return await self.stands(taken.request, repeated=True)
 
     def _request(self, caller: Caller, ask: Ask) -> ActionRequest:
+        followed = FOLLOWED.get()
         try:
             request = ActionRequest(
                 id=ask.id or new_id("req"),
@@ -353,6 +396,7 @@ class Gate:
                 ),
                 recorded=ask.recorded,
                 dry_run=ask.dry_run,
+                cause=followed.request if followed else None,
             )
             _ = request.input_hash
         except (ValueError, KeyError, TypeError) as problem:

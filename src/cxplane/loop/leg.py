@@ -23,19 +23,20 @@ from cxplane.domain.decision import Allowed, Decision, Held, Refused
 from cxplane.domain.entries import (
     approval_decided,
     decision_entry,
-    outcome_entry,
     request_entry,
 )
 from cxplane.domain.errors import Conflict, Malformed, NotFound
 from cxplane.domain.outcome import Outcome, Status
-from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write
+from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write, subject_of
 from cxplane.domain.run import (
     INTERNAL,
+    Advanced,
     AskAction,
     ChildEnded,
     Due,
     Effect,
     Event,
+    Heard,
     MoveTask,
     OpenTask,
     Run,
@@ -67,10 +68,21 @@ from cxplane.loop.run_entries import advanced_entry, task_moved, task_opened
 from cxplane.loop.triggers import Triggers
 
 log = logging.getLogger("cxplane.journeys")
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+MOST_ROUNDS = 10_000  # of asking without a wait, in one leg
+KEPT_BACK = 25  # rounds until what was only read goes on record, and mail is looked for
+MOST_STATE = 1_000_000  # bytes of a state, as JSON
+HEAVY = 4096  # bytes of input and state from which on a run is worked out beside the others, in a thread
 
 
 class LostRun(Exception):
     """Somebody else holds the run by now."""
+
+
+class Runaway(Exception):
+    """It would go on for ever, or grow without end: a person must look."""
 
 
 class Leg:
@@ -112,6 +124,7 @@ class Leg:
         self._target: tuple[str, Program | None] | None = None  # release and definition that it is told to go by
         self._more = False
         self._changed = False
+        self._input_weight, self._state_weight = len(_encode(taken.input)), len(_encode(state))
         self._not_before: datetime | None = None  # a time that the store's clock says has come
 
     async def work(self) -> None:
@@ -119,7 +132,13 @@ class Leg:
         try:
             if self._broken_off:
                 await self._pick_up()
+            rounds = 0
             while True:
+                rounds += 1
+                if rounds > MOST_ROUNDS:
+                    raise Runaway(f"it asked {MOST_ROUNDS} times without ever waiting")
+                if rounds % KEPT_BACK == 0:
+                    await self._commit(rest=False)
                 if self._more:
                     await self._take_again()
                 await self._read_mail()
@@ -157,6 +176,8 @@ class Leg:
             self._took.append(one.ref)
             self._changed = True
             self._events += await self._events_of(one)
+        if (self._run.state.error or {}).get("name") == INTERNAL:  # a person's word goes before what it could not take
+            self._events.sort(key=lambda event: not isinstance(event, Told))
 
     async def _events_of(self, mail: Mail) -> Sequence[Event]:
         body, private = mail.body, mail.private or {}
@@ -217,13 +238,15 @@ class Leg:
             try:
                 if isinstance(event, Told) and event.what == "migrate":
                     self._migrate(event)
-                step = advance(self._program, self._run, event, self._now())
+                step = await self._worked_out(event)
             except ValueError as problem:  # a person told it something that cannot be
                 log.info("run %s: %s", self._run.id, problem)
                 self._went.append(Went("", "told", "invalid", str(problem)))
                 self._changed = True
                 continue
             self._why.append(word(event))
+            if self._weight(step.state) > MOST_STATE and not isinstance(event, Told):  # a person may always end it
+                raise Runaway(f"its state is larger than {MOST_STATE // 1000} kB; keep ids and amounts, not documents")
             self._run = replace(self._run, state=step.state)
             self._went += step.went
             self._changed = self._changed or step.state != before or bool(step.went)
@@ -231,6 +254,17 @@ class Leg:
                 await self._effect(effect)
         waited = {t.wait.request for t in self._run.state.tokens if t.wait is not None}
         self._asks = [a for a in self._asks if isinstance(a, UndoRequest) or a.request in waited]
+
+    async def _worked_out(self, event: Event) -> Advanced:
+        """`advance`; where there is much to go through, in a thread, so that other runs and callers are served meanwhile."""
+        brought = len(_encode(event.data)) if isinstance(event, Heard) else 0
+        if self._input_weight + self._state_weight + brought < HEAVY:
+            return advance(self._program, self._run, event, self._now())
+        return await asyncio.to_thread(advance, self._program, self._run, event, self._now())
+
+    def _weight(self, state: RunState) -> int:
+        self._state_weight = len(_encode(state))
+        return self._state_weight
 
     def _migrate(self, event: Told) -> None:
         """Go by the new definition from here on. ValueError where the run has no place in it."""
@@ -260,7 +294,7 @@ class Leg:
                     self._changed = True
             case StopRun():
                 by = f"journey:{self._run.journey}"
-                self._pending.append(run_told(effect.run, what="cancel", by=by, at=now))
+                self._pending.append(run_told(effect.run, what="cancel", by=by, at=now, subject=None))
             case StartRun():
                 try:
                     await self._triggers.start_child(self._run, effect)
@@ -303,13 +337,15 @@ class Leg:
 
     def _note(self, live: Live, refused: Refused) -> None:
         action = live.rulebook.action(refused.request.action)
-        self._pending.append(request_entry(refused.request, version=action.version if action else 0, key=None))
-        self._pending.append(decision_entry(refused, at=self._gate.clock.now()))
+        version, data = (action.version, action.data) if action else (0, ())
+        self._pending.append(request_entry(refused.request, version=version, key=None, data=data))
+        self._pending.append(decision_entry(refused, at=self._gate.clock.now(), data=data))
 
     async def _put(self, live: Live, decision: Decision) -> None:
         """Everything that is pending, the state, and this decision in one commit; if that cannot be, one after the other."""
         write, _ = self._gate.write(live, decision, before=tuple(self._entries(rest=False)), expect=self._expect)
-        result = await self._store.append(replace(write, fence=self._fence))
+        with self._gate.stage("append"):
+            result = await self._store.append(replace(write, fence=self._fence))
         if isinstance(result, Appended):
             self._committed(result)
             self._follow(live, decision)
@@ -341,7 +377,10 @@ class Leg:
                 continue
             by, now = f"journey:{self._run.journey}", self._gate.clock.now()
             why = "the run does not want it any more"
-            entry = approval_decided(row.approval, row.id, status="rejected", by=by, at=now, comment=why)
+            subject = subject_of(row.customer, row.conversation)
+            entry = approval_decided(
+                row.approval, row.id, status="rejected", by=by, at=now, subject=subject, comment=why
+            )
             if self._changed:  # first that it is not wanted, then that it is withdrawn
                 await self._commit(rest=False)
             write = Write(self._tenant, (entry,), fence=self._fence, expect=(row.id, Status.HELD))
@@ -364,7 +403,8 @@ class Leg:
             if self._expect is not None:  # one outcome a commit
                 await self._commit(rest=False)
             due_at = self._gate.clock.now() + FIRST_LOOK if outcome.status is Status.UNKNOWN else None
-            self._pending.append(outcome_entry(outcome, release=allowed.grounds.release, due=due_at))
+            live = await self._gate.releases.at(allowed.grounds.release)
+            self._pending.append(self._gate.outcome_entry(live, allowed, outcome, due=due_at))
             self._expect = (outcome.request, Status.RUNNING)
             self._changed = True
             self._events.append(settled_outcome(outcome))
@@ -392,7 +432,8 @@ class Leg:
     async def _commit(self, *, rest: bool) -> bool:
         """False if there is mail, so that it cannot rest."""
         entries = tuple(self._entries(rest=rest))
-        result = await self._store.append(Write(self._tenant, entries, fence=self._fence, expect=self._expect))
+        with self._gate.stage("append"):
+            result = await self._store.append(Write(self._tenant, entries, fence=self._fence, expect=self._expect))
         if not isinstance(result, Appended):
             self._heard(result)
             # somebody else told the outcome first (a person settled it, another look found it out): theirs counts
@@ -417,8 +458,8 @@ class Leg:
         if isinstance(result, Fenced):
             raise LostRun(self._run.id)
 
-    async def stick(self, why: str) -> None:
-        """Put on record that a leg cannot be done, so that a person sees it.
+    async def stick(self, why: str) -> bool:
+        """Put on record that a leg cannot be done, so that a person sees it. False if a person's word came meanwhile.
 
         The mail that it failed on is laid aside, so that what the person then says is heard. A retry looks anew at every
         request that is awaited and sets the times again; a signal that was laid aside must be sent once more.
@@ -434,4 +475,4 @@ class Leg:
         self._pending, self._expect = [task_opened(self._run, task, at=now, release=self._release)], None
         self._took = aside
         self._went.append(Went("", "failed", INTERNAL, text))
-        await self._commit(rest=True)
+        return await self._commit(rest=True)

@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
-from cxplane.domain.errors import CxplaneError, StoreError, StoreUnavailable
+from cxplane.domain.errors import CxplaneError, StoreError, StoreUnavailable, where_it_broke
+from cxplane.domain.record import TakenRun
 from cxplane.domain.run import RunStatus
 from cxplane.journeys.program import Program
 from cxplane.loop.gate import Gate
-from cxplane.loop.leg import Leg, LostRun
+from cxplane.loop.leg import Leg, LostRun, Runaway
 from cxplane.loop.pulse import Pulse
 from cxplane.loop.triggers import Triggers
+from cxplane.ports.telemetry import FOLLOWED, Followed, trace_of
 from cxplane.ports.work import Job
 
 log = logging.getLogger("cxplane.journeys")
@@ -38,27 +42,50 @@ class Legs:
 
     async def work(self, job: Job) -> None:
         """One wake-up. It may come twice: the second finds nothing to do, or takes over."""
-        if job.payload["tenant"] != self._gate.tenant:
-            raise StoreError(f"this plane does not serve {job.payload['tenant']}")
+        while await self._leg(job):
+            pass
+
+    async def _leg(self, job: Job) -> bool:
+        """To the next wait; True if somebody's word came while it was put aside for a person, so that it goes on at once."""
         taken = await self._gate.store.runs.take(self._gate.tenant, job.payload["run"])
         if taken is None or RunStatus(taken.row.status).final:
-            return
+            return False
         program = await self._program(taken.row.release, taken.row.journey)
         leg = Leg(self._gate, self._triggers, taken, program, self.pulse)
         try:
-            with self._gate.telemetry.span("leg", {"journey": taken.row.journey}):
+            with self._followed(taken):
                 await leg.work()
             self._gate.telemetry.count("legs_total", {"journey": taken.row.journey})
         except LostRun:
             log.info("run %s is in other hands by now", taken.row.id)
+        except Runaway as problem:
+            log.warning("run %s: %s", taken.row.id, problem)
+            return await self._stick(taken.row.id, program, str(problem))
         except StoreUnavailable:
             raise
         except Exception as problem:
             if job.tries + 1 < TRIES:
                 raise
-            log.exception("run %s: a leg failed %d times and waits for a person", taken.row.id, TRIES)
+            told = where_it_broke(problem)
+            log.error("run %s: a leg failed %d times and waits for a person: %s", taken.row.id, TRIES, told)
             why = str(problem) if isinstance(problem, CxplaneError) else type(problem).__name__
-            await self._stick(taken.row.id, program, why)
+            return await self._stick(taken.row.id, program, why)
+        return False
+
+    @contextmanager
+    def _followed(self, taken: TakenRun) -> Iterator[None]:
+        """All legs of a run are one trace, in whatever process they are worked; its id is known from the run's."""
+        run, telemetry = taken.row, self._gate.telemetry
+        about = {"cxplane.run": run.id, "cxplane.journey": run.journey, "cxplane.tenant": self._gate.tenant}
+        parent = trace_of(run.id)
+        if taken.state is None:
+            telemetry.begin("run", about, parent)
+        with telemetry.span("leg", about, parent=parent, kind="consumer"):
+            token = FOLLOWED.set(Followed(run.id, self._gate.tenant, telemetry.traceparent()))
+            try:
+                yield
+            finally:
+                FOLLOWED.reset(token)
 
     async def _program(self, release: str, journey: str) -> Program:
         live = await self._gate.releases.at(release)
@@ -67,14 +94,14 @@ class Legs:
             raise StoreError(f"release {release[:12]} has no journey {journey}")
         return program
 
-    async def _stick(self, id: str, program: Program, why: str) -> None:
+    async def _stick(self, id: str, program: Program, why: str) -> bool:
         taken = await self._gate.store.runs.take(self._gate.tenant, id)
-        if taken is not None:
-            await Leg(self._gate, self._triggers, taken, program, self.pulse).stick(why)
+        return taken is not None and not await Leg(self._gate, self._triggers, taken, program, self.pulse).stick(why)
 
     async def watch_times(self) -> None:
-        """Times that have come become mail. For ever."""
-        while True:
+        """Times that have come become mail. For a while: whoever calls again knows that it goes on."""
+        until = time.monotonic() + REVIVE_S
+        while time.monotonic() < until:
             fired, left = await self._gate.store.runs.fire_timers(limit=TIMERS)
             if fired:
                 self._triggers.wake()

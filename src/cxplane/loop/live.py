@@ -13,7 +13,7 @@ from cxplane.act.plan import CallPlans
 from cxplane.decide.rulebook import Rulebook
 from cxplane.decide.shape import Contract
 from cxplane.domain.catalog import System
-from cxplane.domain.errors import ControlError, StoreError
+from cxplane.domain.errors import ControlError, NotFound, StoreError
 from cxplane.domain.release import Release
 from cxplane.journeys.program import Program
 from cxplane.journeys.starting import Starting
@@ -53,6 +53,10 @@ class Systems(Connector, Protocol):
 
     def use(self, systems: Mapping[str, System]) -> None: ...
 
+    def states(self) -> Mapping[str, str]:
+        """System -> state of its circuit breaker: closed | probing | open."""
+        ...
+
 
 class Releases:
     """Follows the store's live release; compiles each at most once."""
@@ -81,6 +85,7 @@ class Releases:
         try:
             live = await self.at(hash)
             self._systems.use(live.release.repo.systems)
+            self._store.keep(self._tenant, live.release.repo.plane.retention)
             self.live, self.trouble = live, None
             log.info("release %s is live", hash[:12])
         except (ControlError, StoreError) as problem:
@@ -88,6 +93,16 @@ class Releases:
             if words != self.trouble:
                 log.error("%s", words)
             self.trouble = words
+
+    async def named(self, prefix: str) -> str:
+        """The hash of the release that begins so; `live` is the one that decides. NotFound if none or several do."""
+        if prefix == "live":
+            return self.need().release.hash
+        found = [r.hash for r in await self._store.releases(self._tenant) if r.hash.startswith(prefix)]
+        if len(found) != 1:
+            what = "no release begins" if not found else f"{len(found)} releases begin"
+            raise NotFound(f"{what} with {prefix!r}", next="List them with `cxplane releases`.")
+        return found[0]
 
     async def at(self, hash: str) -> Live:
         """The release of that hash, compiled. StoreError if the store does not have it."""

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from cxplane.decide.rulebook import Rulebook
 from cxplane.domain.entries import outcome_entry
+from cxplane.domain.erasure import CustomerErased, Left
 from cxplane.domain.errors import CallerUnknown, Conflict, Forbidden, NotFound
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import Appended, Entry, RequestRow, Write
+from cxplane.domain.record import ALL, Appended, Entry, Line, RequestRow, Wanted, Write, subject_of
 from cxplane.domain.release import Release, ReleaseInfo
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject, derived_id
-from cxplane.domain.views import ActionView, Ask, RequestView, RunView
-from cxplane.loop.access import must, sees_record
+from cxplane.domain.views import ActionView, Ask, Check, RequestView, RunView
+from cxplane.loop.access import must, sees_record, within
 from cxplane.loop.approvals import Approvals
 from cxplane.loop.background import CONCURRENCY, Background
 from cxplane.loop.customers import Customers
+from cxplane.loop.erasing import Erasing
+from cxplane.loop.explaining import Explained, Explaining
+from cxplane.loop.feed import Feed
+from cxplane.loop.following import read
 from cxplane.loop.gate import Gate
 from cxplane.loop.governance import Governance
+from cxplane.loop.health import Health
 from cxplane.loop.legs import Legs
-from cxplane.loop.live import OpenRelease, Releases, Systems
+from cxplane.loop.live import Live, OpenRelease, Releases, Systems
+from cxplane.loop.replays import Replayed, Replays
 from cxplane.loop.runs import Journeys
+from cxplane.loop.sealer import EVERY, Sealer
 from cxplane.loop.taking_back import taking_back
 from cxplane.loop.triggers import Triggers
 from cxplane.ports.clock import Clock
@@ -32,7 +40,6 @@ from cxplane.ports.identity import Identity
 from cxplane.ports.store import Store
 from cxplane.ports.telemetry import Telemetry
 from cxplane.ports.work import Work
-from cxplane.record.explain import explain, plain
 
 DRAIN_S = 10.0
 
@@ -54,19 +61,34 @@ class Plane:
         works: bool = True,
         concurrency: int = CONCURRENCY,
         lease: timedelta = timedelta(seconds=10),
+        sealer: Sealer | None = None,
+        seal_every: timedelta = EVERY,
     ) -> None:
         self.tenant, self.store, self.clock, self.telemetry = tenant, store, clock, telemetry
-        self.identity = identity
+        self.identity, self.sealer = identity, sealer
         self.live = Releases(store, tenant, open_release, systems)
         self.gate = Gate(tenant, store, self.live, clock, telemetry)
+        self.feed = Feed(store, tenant)
         self.desk = Approvals(self.gate)
         self.people = Customers(tenant, store, self.live, clock)
+        self.erasing = Erasing(tenant, store, self.live, clock)
         self.governance = Governance(tenant, store, self.live)
         self.triggers = Triggers(tenant, store, self.live, clock, work)
+        self.replays = Replays(tenant, store, self.live)
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
+        self.explaining = Explaining(tenant, store, self.live, self.journeys, self.replays)
         self._background = Background(
-            self.gate, self.desk, Legs(self.gate, self.triggers, lease), work, works=works, concurrency=concurrency
+            self.gate,
+            self.desk,
+            Legs(self.gate, self.triggers, lease),
+            work,
+            self.erasing,
+            works=works,
+            sealer=sealer,
+            seal_every=seal_every,
+            concurrency=concurrency,
         )
+        self.health = Health(store, self.live, systems, self._background, telemetry)
 
     # life ----------------------------------------------------------------------------------------
 
@@ -77,12 +99,21 @@ class Plane:
     async def stop(self) -> None:
         """Ends background work, lets what has begun come to an end."""
         await self._background.stop()
+        await self.feed.aclose()
         await self.gate.drain(DRAIN_S)
 
-    async def ready(self) -> None:
-        """Raises what keeps the plane from answering."""
-        await self.store.ping()
-        self.live.need()
+    def drain(self) -> None:
+        """From now on not ready; what comes all the same is still answered."""
+        self.health.draining = True
+
+    async def checks(self, caller: Caller) -> list[Check]:
+        must(self.live.need(), caller, "record")
+        return await self.health.checks()
+
+    @property
+    def seal_trouble(self) -> str | None:
+        """What is wrong with the seal of the record, for people; None while all is well, or nothing is sealed here."""
+        return self.sealer.trouble if self.sealer is not None else None
 
     @property
     def rulebook(self) -> Rulebook | None:
@@ -104,6 +135,7 @@ class Plane:
     # requests --------------------------------------------------------------------------------------
 
     async def ask(self, caller: Caller, ask: Ask) -> RequestView:
+        within(caller, ask.action)
         return await self.gate.ask(caller, ask)
 
     async def request(self, caller: Caller, id: str) -> RequestView:
@@ -119,6 +151,8 @@ class Plane:
         customer: str | None = None,
         caller_name: str | None = None,
         verdict: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[Sequence[RequestRow], str | None]:
@@ -134,14 +168,34 @@ class Plane:
             customer=customer,
             caller=caller_name,
             verdict=verdict,
+            since=since,
+            until=until,
             cursor=cursor,
             limit=limit,
         )
 
-    async def explain(self, caller: Caller, id: str) -> tuple[JsonObject, str]:
-        """Everything that led to a decision and followed from it, as a structure and in plain words."""
-        told = explain(await self._entries_of(caller, id))
-        return told, plain(told)
+    async def explain(self, caller: Caller, id: str) -> Explained:
+        """Everything that led to a decision and followed from it; `id` of a request, approval, run or task."""
+        return await self.explaining.explain(caller, id)
+
+    async def replay(self, caller: Caller, id: str, *, release: str | None = None) -> Replayed:
+        """The decisions on a request once more, from the record alone; under another `release` for who sees the record."""
+        request = await self.explaining.request_of(caller, id)
+        return Replayed(await self.replays.one(request, await self._other(caller, release)))
+
+    async def replay_many(
+        self, caller: Caller, *, release: str | None = None, **page: Any
+    ) -> tuple[Sequence[JsonObject], str | None]:
+        """A page of requests, newest first, each with its decisions made once more. `page`: as for `requests`."""
+        other = await self._other(caller, release)
+        rows, more = await self.requests(caller, **page)
+        return [await self.replays.one(row.id, other) for row in rows if row.verdict is not None], more
+
+    async def _other(self, caller: Caller, release: str | None) -> Live | None:
+        if release is None:
+            return None
+        must(self.live.need(), caller, "record")
+        return await self.live.at(await self.live.named(release))
 
     async def undo(self, caller: Caller, id: str, *, reason: str = "") -> RequestView:
         """Take a done request back, by the action its catalog entry names: a request like any other."""
@@ -149,6 +203,7 @@ class Plane:
         live = self.live.need()
         fresh = derived_id("req", self.tenant, "undo", id, caller.name)
         request = taking_back(live, entries, caller, id=fresh, at=self.clock.now(), reason=reason)
+        within(caller, request.action)
         if await self.store.request(self.tenant, request.id):
             return await self.gate.stands(request.id, repeated=True)
         return await self.gate.settle(live, await self.gate.judged(live, request))
@@ -171,7 +226,15 @@ class Plane:
             confirmed_by=caller.name,
             error=None if done else "a person found that it was not done",
         )
-        entry = outcome_entry(outcome, release=row.release or live.release.hash, actor=caller.name, comment=comment)
+        action = live.rulebook.action(row.action)
+        entry = outcome_entry(
+            outcome,
+            release=row.release or live.release.hash,
+            subject=subject_of(row.customer, row.conversation),
+            data=action.data if action else (),
+            actor=caller.name,
+            comment=comment,
+        )
         result = await self.store.append(Write(self.tenant, (entry,), expect=(id, row.status)))
         if not isinstance(result, Appended):
             raise Conflict(f"request {id} was settled by now", next="Look at it again.")
@@ -207,6 +270,32 @@ class Plane:
     ) -> Sequence[Entry]:
         must(self.live.need(), caller, "record")
         return await self.store.entries(self.tenant, after=after, kind=kind, stream=stream, limit=limit)
+
+    async def lines(
+        self, caller: Caller, *, after: int, wanted: Wanted = ALL, limit: int = 1000, most_bytes: int
+    ) -> tuple[list[Line], bool]:
+        """Entries as they are exported, at least one if there is any; and whether there may be more."""
+        must(self.live.need(), caller, "record")
+        found: list[Line] = []
+        size = 0
+        async for batch in read(self.store, self.tenant, after=after, wanted=wanted):
+            for line in batch.lines:
+                if len(found) == limit or (found and size + len(line.text) > most_bytes):
+                    return found, True
+                found.append(line)
+                size += len(line.text) + 1
+        return found, False
+
+    def listen(
+        self, caller: Caller, *, after: int, wanted: Wanted = ALL, beat_s: float
+    ) -> AsyncIterator[Sequence[Line]]:
+        """Entries as they are exported, and then as they come. See `Feed.listen`."""
+        self.may_listen(caller)
+        return self.feed.listen(after=after, wanted=wanted, beat_s=beat_s)
+
+    def may_listen(self, caller: Caller) -> None:
+        """Raises Forbidden."""
+        must(self.live.need(), caller, "record")
 
     async def releases(self, caller: Caller) -> Sequence[ReleaseInfo]:
         return await self.store.releases(self.tenant)
@@ -291,6 +380,15 @@ class Plane:
 
     async def consent(self, caller: Caller, id: str, **said: Any) -> Any:
         return await self.people.consent(caller, id, **said)
+
+    async def erase(self, caller: Caller, customer: str, *, reason: str = "") -> CustomerErased:
+        return await self.erasing.erase(caller, customer, reason=reason)
+
+    async def left_of(self, caller: Caller, customer: str) -> Left:
+        return await self.erasing.left(caller, customer)
+
+    async def hold(self, caller: Caller, customer: str, *, on: bool, reason: str = "") -> None:
+        await self.erasing.hold(caller, customer, on=on, reason=reason)
 
     async def open_conversation(self, caller: Caller, **opened: Any) -> str:
         return await self.people.open_conversation(caller, **opened)

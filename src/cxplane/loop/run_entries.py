@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from cxplane.domain.record import NewEntry
+from cxplane.domain.record import NewEntry, subject_of
 from cxplane.domain.run import MoveTask, OpenTask, Run, RunState, RunStatus, Went, state_body
 from cxplane.journeys.program import Program
 from cxplane.journeys.waits import describe_waits, due, listening
@@ -59,7 +59,8 @@ def advanced_entry(
             private["result"] = dict(state.goals)
             if parent is not None:
                 body["parent"] = parent
-    return NewEntry("run.advanced", run.id, at, "cxplane", body, private, release=release)
+    subject = subject_of(run.customer, run.conversation)
+    return NewEntry("run.advanced", run.id, at, "cxplane", body, private, release=release, subject=subject)
 
 
 def _listens(state: RunState) -> list[list[str]]:
@@ -93,6 +94,7 @@ def task_opened(run: Run, task: OpenTask, *, at: datetime, release: str) -> NewE
         {name: value for name, value in body.items() if value is not None},
         {name: value for name, value in told.items() if value},
         release=release,
+        subject=subject_of(run.customer, run.conversation),
     )
 
 

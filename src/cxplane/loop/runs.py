@@ -11,7 +11,7 @@ from typing import Any
 from cxplane.domain.errors import Conflict, Forbidden, Malformed, NotFound, StoreError
 from cxplane.domain.journey import Journey
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import Appended, Entry, NewEntry, Write
+from cxplane.domain.record import Appended, Entry, NewEntry, Write, subject_of
 from cxplane.domain.run import Run, RunRow, RunStatus, TaskRow, Told, state_from
 from cxplane.domain.run_entries import run_told, task_answered
 from cxplane.domain.values import Json, JsonObject, derived_id, new_id
@@ -83,7 +83,8 @@ class Journeys:
         must(live, caller, "journeys")
         run = id or new_id("run")
         if id is not None and (known := await self._store.runs.get(self._tenant, id)) is not None:
-            if known[0].journey != journey or known[1] != input or known[0].customer != customer:
+            row = known[0]
+            if (row.journey, known[1], row.customer, row.conversation) != (journey, input, customer, conversation):
                 raise Conflict(
                     "this idempotency key was used to start something else",
                     next="Send the same body again, or use a fresh idempotency key.",
@@ -214,6 +215,7 @@ class Journeys:
                 what=what,
                 by=caller.name,
                 at=self._clock.now(),
+                subject=subject_of(row.customer, row.conversation),
                 comment=comment,
                 step=step,
                 compensate=None if compensate else False,
@@ -276,6 +278,7 @@ class Journeys:
                     what="cancel",
                     by=caller.name,
                     at=self._clock.now(),
+                    subject=subject_of(row.customer, row.conversation),
                     comment=comment,
                     compensate=False,
                     switched_to=new,
@@ -295,7 +298,7 @@ class Journeys:
     ) -> JsonObject:
         """What would happen to each run of that journey on release `from_`; with `apply`, those that can go to `to` do."""
         must(self._releases.need(), caller, "journeys")
-        old_hash, new_hash = await self._release(from_), await self._release(to)
+        old_hash, new_hash = await self._releases.named(from_), await self._releases.named(to)
         if old_hash == new_hash:
             what = f"from and to are the same release, {old_hash[:12]}"
             hint = f"Release the change, wait two seconds; on which runs are: `cxplane journeys show {journey}`."
@@ -330,6 +333,7 @@ class Journeys:
                             what="migrate",
                             by=caller.name,
                             at=self._clock.now(),
+                            subject=None,  # nothing in it is private
                             release=new_hash,
                             positions=dict(positions) or None,
                         )
@@ -349,15 +353,6 @@ class Journeys:
             "moved": len(going),
         }
 
-    async def _release(self, prefix: str) -> str:
-        found = [r.hash for r in await self._store.releases(self._tenant) if r.hash.startswith(prefix)]
-        if prefix == "live":
-            found = [self._releases.need().release.hash]
-        if len(found) != 1:
-            what = "no release begins" if not found else f"{len(found)} releases begin"
-            raise NotFound(f"{what} with {prefix!r}", next="List them with `cxplane releases`.")
-        return found[0]
-
     # signals and tasks ----------------------------------------------------------------------------------
 
     async def signal(
@@ -373,17 +368,30 @@ class Journeys:
     ) -> JsonObject:
         live = self._releases.need()
         must(live, caller, "signals")
-        if source.startswith("journey:"):
+        if source.lower().startswith("journey:"):
             raise Malformed("a source that begins with journey: is for journeys", where="/source")
         told = await self._triggers.accept(
             live, Signal(type, source, id, key, data, self._clock.now()), by=caller.name, customer=customer
         )
+        if told.repeated:
+            await self._same(told.id, type, key, data)
         return {
             "id": told.id,
             "repeated": told.repeated,
             "runs_started": list(told.started),
             "runs_reached": told.reached,
         }
+
+    async def _same(self, signal: str, type: str, key: str, data: Json) -> None:
+        """Conflict where the signal on record says something else: it would seem taken, and never be heard."""
+        for entry in await self._store.stream(self._tenant, signal):
+            kept = entry.private or {}
+            other = (entry.body.get("type"), entry.body.get("key")) != (type, key) or kept.get("data", data) != data
+            if entry.kind == "signal" and other:
+                raise Conflict(
+                    "a signal of this source and id is on record, and says something else",
+                    next="Send the same event again, or give this one an id of its own.",
+                )
 
     async def tasks(
         self,
@@ -426,8 +434,16 @@ class Journeys:
         if row.what == "stuck":
             step = None if said["do"] in ("cancel", "fail") else row.step or None
             await self.steer(caller, row.run, str(said["do"]), step=step, comment=comment)
+        about = await self._row(row.run)
         entry = task_answered(
-            id, row.run, by=caller.name, how="answered", answer=said, at=self._clock.now(), comment=comment
+            id,
+            row.run,
+            by=caller.name,
+            how="answered",
+            answer=said,
+            at=self._clock.now(),
+            subject=subject_of(about.customer, about.conversation),
+            comment=comment,
         )
         await self._tell(entry)
         row = await self.task(caller, id)

@@ -129,6 +129,7 @@ class Triggers:
             data=signal.data,
             at=self._clock.now(),
             actor=by,
+            subject=await self._whose(signal, customer, starts),
         )
         noted: dict[str, Json] = {"keep": True} if signal.type in live.listened else {}
         if starts:
@@ -153,6 +154,17 @@ class Triggers:
         self._woke(result)
         reached = result.reached - (1 if first and first[1].id in started else 0) if isinstance(result, Appended) else 0
         return Accepted(id, False, tuple(started), max(0, reached))
+
+    async def _whose(
+        self, signal: Signal, customer: str | None, starts: Sequence[tuple[NewEntry, NewRun]]
+    ) -> str | None:
+        """The one customer whom a signal is about, as far as that can be told: None if there is none, or more than one."""
+        if customer is not None or signal.data is None:
+            return customer
+        about = {entry.subject for entry, _ in starts} or set(
+            await self._store.runs.listeners(self._tenant, signal.type, signal.key)
+        )
+        return next(iter(about)) if len(about) == 1 else None
 
     async def _known(self, starts: Sequence[tuple[NewEntry, NewRun]]) -> None:
         """Malformed where a run would be about a customer that nobody knows: it could only get stuck."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cxplane.domain.decision import Decision, Held, Refused
-from cxplane.domain.entries import decision_status, grounds_from, obligations_body, outcome_from, reason_body
+from cxplane.domain.decision_body import obligations_body, reason_body
+from cxplane.domain.entries import decision_status, grounds_from, outcome_from
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.record import Entry, RequestRow
 from cxplane.domain.values import JsonObject

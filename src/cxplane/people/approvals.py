@@ -33,10 +33,10 @@ def expired(approval: ApprovalRow, now: datetime) -> bool:
 
 
 def may_see(approval: ApprovalRow, person: Caller) -> bool:
-    """Who proposed it, and those whose role it waits for."""
-    return person.name == approval.proposed_by or any(
-        person.roles & frozenset(roles) for roles in approval.approver_sets
-    )
+    """Who proposed it, and the persons whose role it waits for. An agent of that role decides nothing and sees nothing."""
+    if person.name == approval.proposed_by:
+        return True
+    return person.kind is CallerKind.PERSON and any(person.roles & frozenset(roles) for roles in approval.approver_sets)
 
 
 @dataclass(frozen=True, slots=True)

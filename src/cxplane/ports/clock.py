@@ -8,7 +8,7 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """The time by the wall, aware and in UTC: stamps entries, leases and expiries."""
+        """The time by the wall, aware and in UTC: stamps entries, leases and expiries. In planes and workers it is the store's."""
         ...
 
     def business_now(self) -> datetime:

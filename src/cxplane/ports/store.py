@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Protocol
 
 from cxplane.domain.customer import Customer, Situation
+from cxplane.domain.erasure import CustomerErased, Left, UnderWay
 from cxplane.domain.record import (
+    ALL,
     AppendResult,
     ApprovalRow,
     BudgetUse,
     Entry,
     KeyRow,
     KeyTaken,
+    Line,
     OpenIntent,
     RequestRow,
     TakenRun,
+    Wanted,
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
+from cxplane.domain.retention import Retention
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
+from cxplane.ports.seal import Seals
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What those who run the plane look at."""
+
+    late_s: Mapping[str, float]  # intent | approval | timer | job -> how long the oldest that is due has been due
+    runs: Mapping[str, int]  # status -> runs that have not ended
+    jobs: Mapping[tuple[str, str], int]  # (kind, status) -> how many
+    open_tasks: int
 
 
 class RunStore(Protocol):
@@ -84,19 +101,69 @@ class RunStore(Protocol):
         """Wake runs again that have been busy since before then with no job for them: nobody is at work there."""
         ...
 
+    async def listeners(self, tenant: str, type: str, key: str) -> Sequence[str | None]:
+        """Whose runs listen for such a signal: the subjects (`subject_of`) of the runs, each once."""
+        ...
+
     async def requests(self, tenant: str, run: str) -> Sequence[str]:
         """Ids of what a run asked for, oldest first."""
         ...
 
 
+class ErasureStore(Protocol):
+    """Keys of customers, destroyed: what they sealed nobody reads any more, and the record's proofs still stand."""
+
+    async def erase(
+        self, tenant: str, customer: str, *, at: datetime, by: str, reason: str
+    ) -> CustomerErased | UnderWay:
+        """Destroy all keys of a customer, empty what is folded of them and say so on record, in one transaction."""
+        ...
+
+    async def left(self, tenant: str, customer: str) -> Left:
+        """Looks at every entry of the tenant."""
+        ...
+
+    async def retain(self, tenant: str, retention: Retention, *, now: datetime, by: str) -> int:
+        """Destroy the keys whose time is over, except where something is under way or on hold; how many."""
+        ...
+
+    async def rewrap(self, *, limit: int = 1000) -> int:
+        """Wrap the tenant's next keys by the newest operator key; how many. 0: all are."""
+        ...
+
+
 class Store(Protocol):
-    """Everything is per tenant. Raises StoreUnavailable when Postgres does not answer."""
+    """Opened for one tenant: what is asked about another is not there, what is written for another is a StoreError.
+
+    Raises StoreUnavailable when Postgres does not answer.
+    """
+
+    @property
+    def tenant(self) -> str: ...
 
     @property
     def runs(self) -> RunStore: ...
 
+    @property
+    def append_s(self) -> float:
+        """Seconds from an append to its commit, as they are now; 0 while nothing is written."""
+        ...
+
+    @property
+    def seals(self) -> Seals: ...
+
+    @property
+    def erasing(self) -> ErasureStore: ...
+
     async def append(self, write: Write) -> AppendResult:
-        """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit."""
+        """Add entries and fold them, atomically; durable when it returns. Concurrent calls of one process share a commit.
+
+        `private` is sealed with the key of its subject. Raises KeyDestroyed where the subject was erased meanwhile.
+        """
+        ...
+
+    def keep(self, tenant: str, retention: Retention) -> None:
+        """How long personal data of a tenant is kept, by class: what is written from now on is put away accordingly."""
         ...
 
     # what judging needs
@@ -116,10 +183,12 @@ class Store(Protocol):
         customer: str | None = None,
         caller: str | None = None,
         verdict: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[Sequence[RequestRow], str | None]:
-        """Newest first, with the cursor of the next page."""
+        """Newest first, with the cursor of the next page. `since` and `until` (exclusive) bound when it was asked."""
         ...
 
     async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:
@@ -132,11 +201,25 @@ class Store(Protocol):
         """Settled entries after a position, in order: what is returned once never gets a smaller neighbour later."""
         ...
 
+    async def settled(self) -> int:
+        """The position below which nothing can appear any more, in any tenant."""
+        ...
+
+    async def last(self, tenant: str, upto: int) -> int:
+        """The position of the last entry up to there; 0 if there is none."""
+        ...
+
+    async def lines(
+        self, tenant: str, *, after: int, upto: int, wanted: Wanted = ALL, limit: int = 1000
+    ) -> Sequence[Line]:
+        """Entries past `after` up to `upto`, in order, as they are exported. Ask `settled` first: `upto` is at most that."""
+        ...
+
     # work that waits
     async def take_due_intents(
-        self, now: datetime, *, lease_until: datetime, limit: int = 50
-    ) -> Sequence[tuple[str, OpenIntent]]:
-        """(tenant, intent) pairs that are due; their `due` moves to `lease_until`, so that one worker has them."""
+        self, tenant: str, now: datetime, *, lease_until: datetime, limit: int = 50
+    ) -> Sequence[OpenIntent]:
+        """Intents that are due; their `due` moves to `lease_until`, so that one worker has them."""
         ...
 
     async def approval(self, tenant: str, id: str) -> ApprovalRow | None: ...
@@ -145,8 +228,8 @@ class Store(Protocol):
         self, tenant: str, *, status: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> tuple[Sequence[ApprovalRow], str | None]: ...
 
-    async def due_approvals(self, now: datetime, *, limit: int = 50) -> Sequence[tuple[str, ApprovalRow]]:
-        """(tenant, approval) pairs that are open past their expiry."""
+    async def due_approvals(self, tenant: str, now: datetime, *, limit: int = 50) -> Sequence[ApprovalRow]:
+        """Those that are open past their expiry."""
         ...
 
     # customers
@@ -159,6 +242,15 @@ class Store(Protocol):
     # budgets, releases, keys
     async def budget_uses(self, tenant: str, *, since: str | None = None) -> Sequence[BudgetUse]: ...
 
+    async def spent(
+        self, tenant: str, counters: Sequence[tuple[str, str, str]], *, before: int, since: datetime | None = None
+    ) -> Sequence[BudgetUse]:
+        """What stood on these counters (budget, scope, window) just before a position, summed up from the entries.
+
+        `since`: no entry from before then counts on any of them.
+        """
+        ...
+
     async def save_release(self, tenant: str, hash: str, files: Mapping[str, str]) -> None:
         """Keep the files of a release; the same hash again changes nothing. `release.made` and `release.live` entries tell the rest."""
         ...
@@ -169,15 +261,19 @@ class Store(Protocol):
 
     async def live_release(self, tenant: str) -> str | None: ...
 
-    async def tenants(self) -> Sequence[str]:
-        """Tenants that have a live release."""
-        ...
-
-    async def key_by_hash(self, hash: str) -> tuple[str, KeyRow] | None:
-        """(tenant, key) of an API key in any tenant; None if unknown. Revoked and expired ones are returned too."""
+    async def key_by_hash(self, tenant: str, hash: str) -> KeyRow | None:
+        """An API key of this tenant; None if unknown, as one of another tenant is. Revoked and expired ones are returned too."""
         ...
 
     async def keys(self, tenant: str) -> Sequence[KeyRow]: ...
+
+    async def key_used(self, tenant: str, id: str, day: date) -> None:
+        """Note that a key was used that day."""
+        ...
+
+    async def key_uses(self, tenant: str) -> Mapping[str, date]:
+        """The day each key was last used, by id; those never used are missing."""
+        ...
 
     # conformance evidence
     async def save_conformance(
@@ -194,8 +290,16 @@ class Store(Protocol):
         """Raises StoreUnavailable."""
         ...
 
+    async def now(self) -> datetime:
+        """What the store's clock says, in UTC. Planes and workers go by it. Raises StoreUnavailable."""
+        ...
+
     async def stats(self) -> Mapping[str, float]:
-        """Gauges: entries, open intents, open approvals, connections in use, appends waiting."""
+        """Gauges: entries, open intents, open approvals; connections and appends in use and at most."""
+        ...
+
+    async def figures(self) -> Figures:
+        """What waits and how long, of all tenants. Not for every second."""
         ...
 
     async def aclose(self) -> None: ...

@@ -44,4 +44,9 @@ class Work(Protocol):
         """Work until cancelled. A dead worker's jobs are taken over after the lease. A handler that raises is tried again with back-off."""
         ...
 
+    @property
+    def down_s(self) -> float:
+        """For how long this process, which works, could not take any job; 0 while it can."""
+        ...
+
     async def inspect(self) -> Sequence[WorkState]: ...

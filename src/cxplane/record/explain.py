@@ -1,6 +1,6 @@
 """Why a request ended as it did: one structure for machines, one text for people, both from its entries.
 
-Nothing is looked up elsewhere: what the entries do not say is not explained. Where personal data was erased, or is not
+What they name (policies, budgets, persons) is told in the words of the release that decided (`About`). Where personal data was erased, or is not
 shown to the reader (`private` is None), names and sources stay and values are missing.
 """
 
@@ -10,25 +10,27 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from cxplane.domain.entries import judged_at
 from cxplane.domain.outcome import Status
 from cxplane.domain.record import Entry
 from cxplane.domain.values import JsonObject
+from cxplane.record.about import About
 from cxplane.record.plain import plain
 
 __all__ = ["explain", "plain"]
 
 
-def explain(entries: Sequence[Entry]) -> JsonObject:
+def explain(entries: Sequence[Entry], about: About = About()) -> JsonObject:  # noqa: B008
     """The story of one request, from the entries of its stream (oldest first), ready for JSON.
 
-    Keys: request, candidates, decisions (each with reasons, facts, tiers, obligations), approvals, doing, outcome, stands,
-    time, next. ValueError without a `request` entry.
+    Keys: request, candidates, decisions (each with reasons, facts, tiers, obligations, budgets), approvals, doing, outcome,
+    stands, time, links, action, zone, currency, next. ValueError without a `request` entry.
     """
     asked = next((e for e in entries if e.kind == "request"), None)
     if asked is None:
         raise ValueError("these entries hold no request")
-    decisions = [_decision(e) for e in entries if e.kind == "decision"]
-    approvals = _approvals(entries)
+    decisions = [_decision(e, about) for e in entries if e.kind == "decision"]
+    approvals = _approvals(entries, about)
     outcomes = [e for e in entries if e.kind == "outcome"]
     dry_run = bool(asked.body.get("dry_run")) and bool(decisions)
     stands = Status.PREVIEWED.value if dry_run else _stands(decisions, approvals, outcomes)
@@ -41,6 +43,10 @@ def explain(entries: Sequence[Entry]) -> JsonObject:
         "outcome": _outcome(outcomes[-1]) if outcomes else None,
         "stands": stands,
         "time": _time(asked, entries),
+        "links": {name: link for name, link in about.links.items() if link},
+        "action": dict(about.action),
+        "zone": about.zone,
+        "currency": about.currency,
     }
     return {**told, "next": _next(stands, told)}
 
@@ -52,7 +58,7 @@ def _request(entry: Entry) -> dict[str, Any]:
     told = {name: body[name] for name in (*kept, *links) if body.get(name) is not None}
     told |= {"by": body["caller"], "at": entry.at.isoformat(), "position": entry.position}
     if private is None:
-        return told | {"input": None, "private": "not shown, or erased"}
+        return told | {"input": None, "private": entry.erased.words if entry.erased else "not shown, or erased"}
     told["input"] = dict(private.get("input", {}))
     if private.get("reason"):
         told["said_reason"] = private["reason"]
@@ -61,26 +67,42 @@ def _request(entry: Entry) -> dict[str, Any]:
     return told
 
 
-def _decision(entry: Entry) -> dict[str, Any]:
+def _decision(entry: Entry, about: About) -> dict[str, Any]:
     body, values = entry.body, (entry.private or {}).get("facts", {})
     facts = []
     for name, fact in body.get("facts", {}).items():
-        told = {"name": name, "source": fact["source"], "as_of": fact["as_of"], "age_s": fact.get("age_s", 0.0)}
+        as_of = fact.get("as_of") or judged_at(entry).isoformat()
+        told = {"name": name, "source": fact["source"], "as_of": as_of, "age_s": fact.get("age_s", 0.0)}
         facts.append(told | ({"value": values[name]} if name in values else {}))
-    kept = ("verdict", "determined_by", "mode", "money", "approver", "took_ms", "expires_at", "default")
+    kept = (
+        "verdict",
+        "determined_by",
+        "mode",
+        "money",
+        "approver",
+        "took_ms",
+        "facts_ms",
+        "expires_at",
+        "default",
+        "over",
+    )
     return {name: body[name] for name in kept if name in body} | {
         "at": entry.at.isoformat(),
         "position": entry.position,
         "release": entry.release,
-        "reasons": [dict(reason) for reason in body.get("reasons", ())],
+        "reasons": [
+            {**reason, **about.policies.get((entry.release or "", reason.get("policy", "")), {})}
+            for reason in body.get("reasons", ())
+        ],
         "facts": facts,
         "tiers": [dict(tier) for tier in body.get("tiers", ())],
         "obligations": dict(body.get("obligations", {})),
         "approver_sets": [list(roles) for roles in body.get("approver_sets", ())],
+        "budgets": [dict(budget) for budget in about.budgets.get(entry.position, ())],
     }
 
 
-def _approvals(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def _approvals(entries: Sequence[Entry], about: About) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
         body = entry.body
@@ -94,10 +116,13 @@ def _approvals(entries: Sequence[Entry]) -> list[dict[str, Any]]:
                 "expires_at": body.get("expires_at"),
                 "default": body.get("default"),
                 "status": "open",
+                "askable": list(about.askable.get(body["approval"], ())),
             }
         elif entry.kind == "approval.decided":
             told = found.setdefault(body["approval"], {"approval": body["approval"], "approver_sets": []})
             told |= {"status": body["status"], "decided_by": body.get("decided_by"), "decided_at": entry.at.isoformat()}
+            if told.get("opened_at"):
+                told["waited_s"] = since(datetime.fromisoformat(told["opened_at"]), entry.at)
             if body.get("replaced_by"):
                 told["replaced_by"] = body["replaced_by"]
             if comment := (entry.private or {}).get("comment"):
@@ -125,6 +150,8 @@ def _outcome(entry: Entry) -> dict[str, Any]:
     told |= {"at": entry.at.isoformat(), "told_by": entry.actor}
     if entry.private is not None and "output" in entry.private:
         told["output"] = dict(entry.private["output"])
+    if (entry.private or {}).get("comment"):
+        told["comment"] = (entry.private or {})["comment"]
     return told
 
 
@@ -142,14 +169,13 @@ def _stands(decisions: list[dict[str, Any]], approvals: list[dict[str, Any]], ou
 
 def _time(asked: Entry, entries: Sequence[Entry]) -> dict[str, Any]:
     """Seconds between the steps; waiting for a person is told apart from working."""
-
-    def since(start: datetime, end: datetime) -> float:
-        return round((end - start).total_seconds(), 3)
-
     told: dict[str, Any] = {"total_s": since(asked.at, entries[-1].at)}
     decided = [e for e in entries if e.kind == "decision"]
     if decided:
-        told["deciding_ms"] = round(sum(float(e.body.get("took_ms", 0.0)) for e in decided), 2)
+        deciding = sum(float(e.body.get("took_ms", 0.0)) for e in decided)
+        told["deciding_ms"] = round(deciding, 2)
+        if facts := sum(float(e.body.get("facts_ms", 0.0)) for e in decided):
+            told |= {"facts_ms": round(facts, 2), "judging_ms": round(max(0.0, deciding - facts), 2)}
     opened = next((e for e in entries if e.kind == "approval.opened"), None)
     closed = next((e for e in entries if e.kind == "approval.decided"), None)
     if opened is not None and closed is not None:
@@ -162,6 +188,11 @@ def _time(asked: Entry, entries: Sequence[Entry]) -> dict[str, Any]:
     if calls:
         told["calls_ms"] = round(sum(float(a["took_ms"]) for a in calls), 2)
     return told
+
+
+def since(start: datetime, end: datetime) -> float:
+    """Seconds."""
+    return round((end - start).total_seconds(), 3)
 
 
 def _next(stands: str, told: Mapping[str, Any]) -> str:

@@ -49,12 +49,14 @@ async def test_what_is_restored_is_what_was_there(
     assert manifest.tables["entry"].rows == 61 + 2 and manifest.position == 63
 
     assert await restore.restore(empty_dsn, tmp_path / "b", silent, by="operator:sam") == manifest
-    again = await open_store(empty_dsn)
+    again = await open_store(empty_dsn, tenant="northwind")
     try:
         assert await again.entries(T) == before
         assert isinstance(await again.append(allowed("r1x", "k1x")), Appended)
         assert not isinstance(await again.append(allowed("r0", "k0")), Appended)
-        told_ = (await again.entries(TENANT, kind="store.restored"))[0]
+        acme = await open_store(empty_dsn, tenant=TENANT)
+        told_ = (await acme.entries(TENANT, kind="store.restored"))[0]
+        await acme.aclose()
         assert told_.actor == "operator:sam" and told_.body["position"] == 63
         assert told_.body["sha256"] == manifest.dump.sha256
     finally:
@@ -105,7 +107,7 @@ async def test_who_held_a_run_or_a_job_before_the_restore_holds_it_no_more(
     await back_up(dsn, tmp_path / "b", silent)
     await restore.restore(empty_dsn, tmp_path / "b", silent, by="test")
 
-    again = await open_store(empty_dsn)
+    again = await open_store(empty_dsn, tenant="northwind")
     try:
         assert await again.append(drained(held, [1], [], idle=True)) == Fenced("r1")
         written = await again.append(letter("r1", 1))
@@ -200,9 +202,9 @@ async def test_a_restore_that_was_broken_off_lets_nobody_in_and_can_be_done_agai
         with pytest.raises(KeyboardInterrupt):
             await restore.restore(empty_dsn, tmp_path / "b", silent, by="test")
     with pytest.raises(StoreError, match="broken off"):
-        await open_store(empty_dsn)
+        await open_store(empty_dsn, tenant="northwind")
     await restore.restore(empty_dsn, tmp_path / "b", silent, by="test")
-    again = await open_store(empty_dsn)
+    again = await open_store(empty_dsn, tenant="northwind")
     assert len(await again.entries(T)) == 3
     await again.aclose()
 
@@ -222,7 +224,7 @@ async def test_a_row_that_is_not_as_it_was_stops_the_restore(
     with pytest.raises(StoreError, match="not as they were: request"):
         await restore.restore(empty_dsn, tmp_path / "b", silent, by="test")
     with pytest.raises(StoreError, match="broken off"):
-        await open_store(empty_dsn)
+        await open_store(empty_dsn, tenant="northwind")
 
 
 async def test_a_user_who_does_not_see_every_row_makes_no_backup(dsn: str, tmp_path: Path) -> None:

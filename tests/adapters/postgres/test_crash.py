@@ -12,9 +12,11 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from cxplane.adapters.postgres.embedded import EmbeddedPostgres
@@ -49,10 +51,18 @@ async def whole(store: PostgresStore, confirmed: set[str]) -> int:
     return len(streams)
 
 
+def pulled_out(pid: int) -> None:
+    """The server and all its backends at once: one that lived on would still answer what it was asked."""
+    server = psutil.Process(pid)
+    for process in (server, *server.children()):
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+
+
 async def test_postgres_killed_under_load_comes_back_whole(folder: Path) -> None:
     embedded = EmbeddedPostgres(folder, serve=True)
     async with embedded as dsn:
-        store = await open_store(dsn)
+        store = await open_store(dsn, tenant="northwind")
         confirmed: set[str] = set()
         unsure: set[str] = set()
         advice: set[str] = set()
@@ -77,7 +87,7 @@ async def test_postgres_killed_under_load_comes_back_whole(folder: Path) -> None
             await asyncio.sleep(0.4)
             pid, before = embedded.pid, len(confirmed)
             assert pid is not None
-            os.kill(pid, signal.SIGKILL)
+            pulled_out(pid)
             while embedded.pid == pid or len(confirmed) < before + 50:
                 await asyncio.sleep(0.02)
         stop.set()
@@ -93,7 +103,7 @@ async def test_postgres_killed_under_load_comes_back_whole(folder: Path) -> None
 
 
 async def test_connections_that_are_cut_cost_one_answer_and_no_more(dsn: str) -> None:
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     await store.append(allowed("r1"))
     await asyncio.gather(*(store.request(T, "r1") for _ in range(8)))
     link = await asyncpg.connect(dsn)
@@ -114,7 +124,7 @@ WRITER = """
     from tests.contracts.test_store import allowed, takes
 
     async def main():
-        store = await open_store(sys.argv[1])
+        store = await open_store(sys.argv[1], tenant="northwind")
         async def load(worker):
             for n in range(100_000):
                 id = f"r{worker}-{n}"
@@ -143,7 +153,7 @@ async def test_a_killed_plane_leaves_nothing_half_recorded(dsn: str) -> None:
         rest, _ = await asyncio.to_thread(plane.communicate)
         lines = (first + rest).split("\n")
         confirmed |= set(lines[:-1])  # the last one may be cut
-        store = await open_store(dsn)
+        store = await open_store(dsn, tenant="northwind")
         end = time.monotonic() + 5
         while True:
             try:
@@ -159,7 +169,7 @@ async def test_a_killed_plane_leaves_nothing_half_recorded(dsn: str) -> None:
 async def test_a_store_that_is_gone_says_so_to_everybody(folder: Path) -> None:
     embedded = EmbeddedPostgres(folder)
     dsn = await asyncio.to_thread(embedded.start)
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     await store.append(allowed("r1"))
     await asyncio.to_thread(embedded.stop)
     for question in (store.ping(), store.request(T, "r1"), store.append(allowed("r2")), store.stats()):

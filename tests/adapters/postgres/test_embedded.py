@@ -213,7 +213,7 @@ AS_USER = """
 
     async def main():
         async with EmbeddedPostgres(sys.argv[1] + "/store", serve=True) as dsn:
-            store = await open_store(dsn)
+            store = await open_store(dsn, tenant="northwind")
             await store.ping()
             await store.aclose()
             print("works", os.getuid(), os.stat(sys.argv[1] + "/store/pg").st_uid)
@@ -237,7 +237,7 @@ def test_it_runs_as_an_ordinary_user_too() -> None:
 async def test_as_root_it_works_below_folders_that_are_roots_own(folder: Path) -> None:
     folder.parent.chmod(0o700)
     async with EmbeddedPostgres(folder, serve=True) as dsn:
-        store = await open_store(dsn)
+        store = await open_store(dsn, tenant="northwind")
         await store.ping()
         await store.aclose()
         assert (folder / "pg").stat().st_uid != 0

@@ -25,16 +25,16 @@ from tests.contracts.test_store import NOW, T, allowed, takes, told
 
 async def test_an_empty_database_becomes_a_store_and_opening_it_again_changes_nothing(empty_dsn: str) -> None:
     for n in range(2):
-        store = await open_store(empty_dsn)
+        store = await open_store(empty_dsn, tenant="northwind")
         assert isinstance(await store.append(allowed(f"r{n}", f"k{n}")), Appended)
         await store.aclose()
-    store = await open_store(empty_dsn)
+    store = await open_store(empty_dsn, tenant="northwind")
     assert len(await store.entries(T)) == 6
     await store.aclose()
 
 
 async def test_planes_that_start_at_once_make_the_schema_once(empty_dsn: str) -> None:
-    stores = await asyncio.gather(*(open_store(empty_dsn) for _ in range(5)))
+    stores = await asyncio.gather(*(open_store(empty_dsn, tenant="northwind") for _ in range(5)))
     results = await asyncio.gather(*(s.append(allowed("r1")) for s in stores))
     assert sum(isinstance(r, Appended) for r in results) == 1
     await asyncio.gather(*(s.aclose() for s in stores))
@@ -47,7 +47,7 @@ async def test_a_store_too_new_for_the_code_is_refused(dsn: str, said: str) -> N
     await link.execute(f"comment on table cxplane.alembic_version is {said}")
     await link.close()
     with pytest.raises(StoreError, match="newer cxplane") as told_:
-        await open_store(dsn)
+        await open_store(dsn, tenant="northwind")
     assert "newer version" in told_.value.next
 
 
@@ -82,7 +82,7 @@ async def test_a_user_who_may_not_create_is_told(empty_dsn: str) -> None:
 
 
 async def test_the_record_can_only_grow(dsn: str) -> None:
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     await store.append(allowed("r1"))
     await store.aclose()
     link = await asyncpg.connect(dsn)
@@ -106,13 +106,13 @@ async def test_an_address_that_leads_nowhere_is_said_without_its_password(
     dsn_: str, kind: type[StoreError], words: str
 ) -> None:
     with pytest.raises(kind, match=words) as said:
-        await open_store(dsn_)
+        await open_store(dsn_, tenant="northwind")
     assert "secret" not in str(said.value) + said.value.next
 
 
 async def test_a_database_that_is_not_there_is_said(postgres: str) -> None:
     with pytest.raises(StoreError, match="does not exist"):
-        await open_store(postgres.replace("/postgres?", "/nowhere?"))
+        await open_store(postgres.replace("/postgres?", "/nowhere?"), tenant="northwind")
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def postgres_16() -> Iterator[str]:
 
 
 async def test_an_older_postgres_by_address_will_do(postgres_16: str) -> None:
-    store = await open_store(postgres_16)
+    store = await open_store(postgres_16, tenant="northwind")
     for n in range(3):
         assert isinstance(await store.append(allowed(f"r{n}", f"k{n}", takes(5, limit_money=100))), Appended)
         assert isinstance(await store.append(told(f"r{n}", "done")), Appended)
@@ -160,4 +160,4 @@ async def test_an_older_postgres_by_address_will_do(postgres_16: str) -> None:
 async def test_a_postgres_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
     monkeypatch.setattr(migrate, "MIN_POSTGRES", 99)
     with pytest.raises(StoreError, match="needs 99 or later"):
-        await open_store(dsn)
+        await open_store(dsn, tenant="northwind")

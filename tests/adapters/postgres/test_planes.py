@@ -16,7 +16,7 @@ from tests.contracts.test_store import NOW, T, allowed, takes, told, used
 
 @pytest.fixture
 async def planes(dsn: str) -> AsyncIterator[list[PostgresStore]]:
-    stores = [await open_store(dsn) for _ in range(3)]
+    stores = [await open_store(dsn, tenant="northwind") for _ in range(3)]
     yield stores
     await asyncio.gather(*(s.aclose() for s in stores))
 
@@ -76,10 +76,8 @@ async def test_who_follows_the_record_misses_nothing(planes: list[PostgresStore]
                 *(store.append(Write(T, (NewEntry("note", f"{name}{n}-{i}", NOW, "x", {}),))) for i in range(20))
             )
 
-    await planes[0].append(
-        Write("other", (NewEntry("note", "s", NOW, "x", {}),))
-    )  # so that the month has its partition
     slow = await asyncpg.connect(dsn)
+    await slow.execute("select cxplane.ensure_month($1)", NOW.date().replace(day=1))
     following = asyncio.create_task(follow())
     transaction = slow.transaction()
     await transaction.start()

@@ -91,7 +91,7 @@ async def test_a_store_brought_back_to_a_point_in_time_goes_on_from_there(server
     with (data / "postgresql.conf").open("a") as settings:
         settings.write(f"archive_mode = on\narchive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'\n")
     dsn = server.start(data)
-    store = await open_store(dsn)
+    store = await open_store(dsn, tenant="northwind")
     await store.append(begun("r1"))
     await store.append(allowed("before", "k1"))
     base = server.folder("base")
@@ -118,7 +118,7 @@ async def test_a_store_brought_back_to_a_point_in_time_goes_on_from_there(server
     back = server.start(base)
     await writable(back)
     assert await recovered(back, by="operator:sam") < lost
-    again = await open_store(back)
+    again = await open_store(back, tenant="northwind")
     try:
         known = {one.id for one in (await again.requests(T, limit=10))[0]}
         assert known == {"before", "between"}

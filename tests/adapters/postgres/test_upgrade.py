@@ -96,7 +96,7 @@ async def test_the_schema_moves_under_a_plane_at_work_and_no_request_fails(
             asking.plane = await world.start()  # the version before, started after the upgrade
             await asking.more(30)
             world.kill(first)
-            later = await open_store(dsn)  # the version after, beside it
+            later = await open_store(dsn, tenant="northwind")  # the version after, beside it
             assert isinstance(await later.append(allowed("r1", "k1")), Appended)
             await later.aclose()
             asking.stopping = True
@@ -111,7 +111,7 @@ async def test_a_store_says_from_which_version_on_it_can_be_used(
     assert isinstance(await store.append(allowed("r1", "k1")), Appended)
     next_version.setattr(migrate, "HEAD", HEAD)
     with pytest.raises(StoreError, match="newer cxplane"):
-        await open_store(dsn)
+        await open_store(dsn, tenant="northwind")
 
 
 @pytest.mark.parametrize("mode", ["access share", "row exclusive"])

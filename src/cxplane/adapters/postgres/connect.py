@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 import msgspec
@@ -51,12 +51,20 @@ async def prepare(link: Any) -> None:
     )
 
 
-def session(name: str, *, durable: bool = True) -> dict[str, str]:
+class Held(Protocol):
+    """As whom a session comes; see `access`."""
+
+    def settings(self) -> dict[str, str]: ...
+
+
+def session(name: str, access: Held | None = None, *, durable: bool = True) -> dict[str, str]:
     """Plans are kept, and one made while a table was small must not scan it for ever: an index where there is one.
 
+    `access`: for which tenant; None = none at all (the schema, statistics of the planner).
     `durable`: a commit waits for the disk. Without it the last moments may be lost when the server dies, never torn.
     """
     settings = {"application_name": name, "timezone": "UTC", "enable_seqscan": "off", "jit": "off"}
+    settings |= access.settings() if access is not None else {}
     return settings if durable else settings | {"synchronous_commit": "off"}
 
 
@@ -64,14 +72,14 @@ async def as_it_was(link: Any) -> None:
     """For pools: nothing is set in a session and no lock outlives a statement, so there is nothing to reset. A round trip less."""
 
 
-async def connect(dsn: str, name: str = "cxplane") -> Any:
+async def connect(dsn: str, name: str = "cxplane", access: Held | None = None) -> Any:
     """One connection. Raises StoreUnavailable, or StoreError where waiting will not help."""
     with connecting():
         link = await asyncpg.connect(
             dsn,
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
-            server_settings=session(name),
+            server_settings=session(name, access),
         )
         await prepare(link)
         return link
@@ -113,6 +121,11 @@ def asking() -> Iterator[None]:
         asyncpg.ReadOnlySQLTransactionError,
     ) as problem:
         raise StoreUnavailable(f"Postgres cannot do it now ({type(problem).__name__})") from None
+    except asyncpg.InsufficientPrivilegeError:
+        raise StoreError(
+            "Postgres refused what was asked: it belongs to another tenant, or a grant is missing",
+            next="This store is open for one tenant. If that is the one, run `select cxplane.guard()` as its owner.",
+        ) from None
     except asyncpg.PostgresError as problem:
         raise StoreError(
             f"Postgres refused what it was asked ({type(problem).__name__}, {problem.sqlstate})",

@@ -21,8 +21,8 @@ from cxplane.domain.errors import StoreError
 
 log = logging.getLogger("cxplane.store")
 
-HEAD = "0002"
-COMPATIBLE_FROM = "0002"  # code that knows this step or a later one works on a store at HEAD
+HEAD = "0005"
+COMPATIBLE_FROM = "0005"  # code that knows this step or a later one works on a store at HEAD
 STEPS = Path(__file__).with_name("migrations")
 MIN_POSTGRES = 15
 _LOCK = 1668313455  # one migration at a time, whoever starts it
@@ -139,6 +139,7 @@ async def _move(link: Any) -> None:
             return
         log.info("moving the schema of the store from %s to %s", state.version or "nothing", HEAD)
         await link.execute(script(state.version, HEAD), timeout=None)
+        await link.execute("select cxplane.guard()")  # also tables that this step made
         await link.execute(f"comment on table cxplane.alembic_version is 'compatible from {COMPATIBLE_FROM}'")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 
 from cxplane.domain.customer import Assurance, Consent, Customer, Identity, Recorded
 from cxplane.domain.errors import Malformed
-from cxplane.domain.record import ApprovalRow, Entry, Fence, KeyRow, Mail, OpenIntent, RequestRow, TakenRun
+from cxplane.domain.record import ApprovalRow, Entry, Fence, KeyRow, Mail, OpenIntent, RequestRow, TakenRun, Wanted
 from cxplane.domain.run import RunRow, TaskRow
 
 _RELEASE = "(select n.hash from cxplane.release_name n where n.id = release) as release"
@@ -34,7 +34,26 @@ TASK = (
     " answered_by, answered_at, answer"
 )
 CUSTOMER = "id, attributes, identities, assurances, consents"
-KEY = "id, caller, created_at, created_by, expires_at, revoked_at"
+KEY = "id, caller, created_at, created_by, expires_at, revoked_at, scope, actions, replaces"
+
+
+COMMON = ("request", "decision", "intent", "outcome")  # every other kind has an index of its own
+
+
+def wanted(which: Wanted, values: list[Any]) -> str:
+    """More conditions on `cxplane.entry e`; what they compare with is added to `values`."""
+    where = ""
+    for column, by, value in (
+        ("kind", "= any(${})", list(which.kinds)),
+        ("at", ">= ${}", which.since),
+        ("at", "< ${}", which.until),
+    ):
+        if value:
+            values.append(value)
+            where += f" and e.{column} {by.format(len(values))}"
+    if which.kinds and not set(which.kinds) & set(COMMON):
+        where += f" and e.kind not in {COMMON}"  # said in so many words, so that the index serves
+    return where
 
 
 def request_row(row: Any) -> RequestRow:
@@ -45,8 +64,9 @@ def entry(row: Any) -> Entry:
     return Entry(*row)
 
 
-def approval_row(row: Any) -> ApprovalRow:
+def approval_row(row: Any, comment: str | None) -> ApprovalRow:
     values = list(row)
+    values[13] = comment
     values[5] = tuple(tuple(s) for s in values[5])
     return ApprovalRow(*values)
 
@@ -56,17 +76,19 @@ def intent(row: Any) -> OpenIntent:
 
 
 def key_row(row: Any) -> KeyRow:
-    return KeyRow(*row)
-
-
-def run_row(row: Any) -> RunRow:
     values = list(row)
-    values[11], values[12] = tuple(values[11]), tuple(values[12])
+    values[6:8] = (None if one is None else frozenset(one) for one in values[6:8])
+    return KeyRow(*values)
+
+
+def run_row(row: Any, waits: Sequence[str]) -> RunRow:
+    values = list(row)[:15]
+    values[11], values[12] = tuple(values[11]), tuple(waits)
     return RunRow(*values)
 
 
-def task_row(row: Any) -> TaskRow:
-    told, answer = row["told"] or {}, row["answer"] or {}
+def task_row(row: Any, told: Mapping[str, Any] | None, answer: Mapping[str, Any] | None) -> TaskRow:
+    told, answer = told or {}, answer or {}
     return TaskRow(
         id=row["id"],
         run=row["run"],
@@ -93,8 +115,8 @@ def task_row(row: Any) -> TaskRow:
     )
 
 
-def taken_run(tenant: str, found: Mapping[str, Any]) -> TakenRun:
-    """From what `cxplane.take_runs` answers."""
+def taken_run(tenant: str, found: Mapping[str, Any], input: Any, state: Any, privates: Sequence[Any]) -> TakenRun:
+    """From what `cxplane.take_runs` answers; `privates`: those of the mail."""
     return TakenRun(
         fence=Fence(found["i"], found["e"]),
         before=found["o"],
@@ -111,17 +133,17 @@ def taken_run(tenant: str, found: Mapping[str, Any]) -> TakenRun:
             key=found["k"],
             parent=found["p"],
         ),
-        input=found["n"] or {},
-        state=found["x"],
-        mail=tuple(Mail(ref, body, private) for ref, body, private in found["m"]),
+        input=input or {},
+        state=state,
+        mail=tuple(Mail(ref, body, private) for (ref, body, _), private in zip(found["m"], privates, strict=True)),
     )
 
 
-def customer(row: Any) -> Customer:
+def customer(row: Any, attributes: Mapping[str, Any], identities: Sequence[Mapping[str, str]]) -> Customer:
     return Customer(
         id=row["id"],
-        attributes=row["attributes"],
-        identities=tuple(Identity(i["kind"], i["value"]) for i in row["identities"]),
+        attributes=attributes,
+        identities=tuple(dict.fromkeys(Identity(i["kind"], i["value"]) for i in identities)),
         assurances=tuple(
             Assurance(a["level"], a["method"], datetime.fromisoformat(a["until"])) for a in row["assurances"]
         ),
@@ -140,7 +162,12 @@ def customer(row: Any) -> Customer:
 
 
 def recorded(values: Mapping[str, Any]) -> dict[str, Recorded]:
-    return {name: Recorded(name, v["value"], v["by"], datetime.fromisoformat(v["at"])) for name, v in values.items()}
+    """What was erased has no value any more, and counts as never recorded."""
+    return {
+        name: Recorded(name, v["value"], v["by"], datetime.fromisoformat(v["at"]))
+        for name, v in values.items()
+        if "value" in v
+    }
 
 
 def cursor(*parts: datetime | str) -> str:

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from cxplane.adapters.postgres import rows
+from cxplane.adapters.postgres.private import Private
 from cxplane.adapters.postgres.together import Together
-from cxplane.domain.record import TakenRun
+from cxplane.domain.record import TakenRun, subject_of
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
 
@@ -28,20 +29,23 @@ class Asking(Protocol):
         values: list[Any],
         cursor: str | None,
         limit: int,
-        read: Any,
     ) -> tuple[list[Any], str | None]: ...
 
 
 class Runs:
     """The part of the store that journeys use. See `ports.store`."""
 
-    def __init__(self, asking: Asking) -> None:
-        self._ask = asking
+    def __init__(self, asking: Asking, private: Private) -> None:
+        self._ask, self._private = asking, private
         self._taker = Together(self._take)
 
     async def take(self, tenant: str, id: str) -> TakenRun | None:
         found = await self._taker(tenant, id)
-        return rows.taken_run(tenant, found) if found is not None else None
+        if found is None:
+            return None
+        kept = [found["n"], found["x"], *(private for _, _, private in found["m"])]
+        input, state, *privates = await self._private.open_all(tenant, kept)
+        return rows.taken_run(tenant, found, input, state, privates)
 
     async def _take(self, wanted: Sequence[tuple[str, str]]) -> list[Any]:
         # not asked again by itself: an answer that was lost has moved the epoch, and the job comes again
@@ -55,8 +59,9 @@ class Runs:
         )
         if not found:
             return None
-        *row, input, state = tuple(found[0])
-        return rows.run_row(row), input or {}, state
+        row = found[0]
+        waits, input, state = await self._private.open_all(tenant, [row["waits"], row["input"], row["state"]])
+        return rows.run_row(row, waits), input or {}, state
 
     async def list(
         self,
@@ -79,9 +84,9 @@ class Runs:
             where.append("status = 'stuck'")  # said in so many words, so that the index of stuck ones serves
         if live:
             where.append(_LIVE)
-        return await self._ask._newest(
-            "cxplane.run", rows.RUN, "started_at", where, values, cursor, limit, rows.run_row
-        )
+        found, after = await self._ask._newest("cxplane.run", rows.RUN, "started_at", where, values, cursor, limit)
+        waits = await self._private.open_all(tenant, [r["waits"] for r in found])
+        return [rows.run_row(r, w) for r, w in zip(found, waits, strict=True)], after
 
     async def under_way(
         self, tenant: str, journey: str, release: str, *, after: str = "", limit: int = 1000
@@ -95,7 +100,8 @@ class Runs:
             after,
             limit,
         )
-        return [(r["id"], r["status"], r["state"]) for r in found]
+        states = await self._private.open_all(tenant, [r["state"] for r in found])
+        return [(r["id"], r["status"], state) for r, state in zip(found, states, strict=True)]
 
     async def counts(self, tenant: str) -> Sequence[tuple[str, str, str, int]]:
         found = await self._ask._rows(
@@ -107,7 +113,7 @@ class Runs:
 
     async def task(self, tenant: str, id: str) -> TaskRow | None:
         found = await self._ask._rows(f"select {rows.TASK} from cxplane.task where tenant = $1 and id = $2", tenant, id)
-        return rows.task_row(found[0]) if found else None
+        return (await self._tasks(tenant, found))[0] if found else None
 
     async def tasks(
         self,
@@ -126,9 +132,12 @@ class Runs:
                 where.append(f"{name} = ${len(values)}")
         if status == "open":
             where.append("status = 'open'")
-        return await self._ask._newest(
-            "cxplane.task", rows.TASK, "opened_at", where, values, cursor, limit, rows.task_row
-        )
+        found, after = await self._ask._newest("cxplane.task", rows.TASK, "opened_at", where, values, cursor, limit)
+        return await self._tasks(tenant, found), after
+
+    async def _tasks(self, tenant: str, found: Sequence[Any]) -> Sequence[TaskRow]:
+        kept = await self._private.open_all(tenant, [(r["told"], r["answer"]) for r in found])
+        return [rows.task_row(r, told, answer) for r, (told, answer) in zip(found, kept, strict=True)]
 
     async def fire_timers(self, *, limit: int = 500, now: datetime | None = None) -> tuple[int, float | None]:
         found = await self._ask._rows("select * from cxplane.fire_timers($1, $2)", now, limit, patience_s=0.0)
@@ -138,6 +147,17 @@ class Runs:
     async def revive(self, before: datetime, *, limit: int = 500) -> int:
         found = await self._ask._rows("select cxplane.revive_runs($1, $2) as n", before, limit, patience_s=0.0)
         return int(found[0]["n"])
+
+    async def listeners(self, tenant: str, type: str, key: str) -> Sequence[str | None]:
+        found = await self._ask._rows(
+            "select distinct r.customer, case when r.customer is null then r.conversation end as conversation"
+            " from cxplane.listen l join cxplane.run r on r.tenant = l.tenant and r.id = l.run"
+            " where l.tenant = $1 and l.type = $2 and l.key = $3 limit 3",
+            tenant,
+            type,
+            key,
+        )
+        return [subject_of(r["customer"], r["conversation"]) for r in found]
 
     async def requests(self, tenant: str, run: str) -> Sequence[str]:
         found = await self._ask._rows(

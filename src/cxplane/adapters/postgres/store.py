@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import asyncpg
 
+from cxplane.adapters.operator_key import OperatorKey, from_vault
 from cxplane.adapters.postgres import rows
+from cxplane.adapters.postgres.access import Access, open_access
 from cxplane.adapters.postgres.connect import (
     COMMAND_S,
     CONNECT_S,
@@ -23,40 +25,49 @@ from cxplane.adapters.postgres.connect import (
     prepare,
     session,
 )
-from cxplane.adapters.postgres.migrate import ensure_schema
+from cxplane.adapters.postgres.erasing import Erasing
+from cxplane.adapters.postgres.figures import figures
+from cxplane.adapters.postgres.private import Private
 from cxplane.adapters.postgres.runs import Runs
+from cxplane.adapters.postgres.seals import PostgresSeals
+from cxplane.adapters.postgres.subject_keys import SubjectKeys
 from cxplane.adapters.postgres.together import Together
-from cxplane.adapters.postgres.writer import Writer
+from cxplane.adapters.postgres.writer import WAITING, Writer
 from cxplane.domain.customer import Customer, Situation
-from cxplane.domain.errors import StoreUnavailable
+from cxplane.domain.errors import KeyDestroyed, StoreUnavailable
 from cxplane.domain.record import (
+    ALL,
     AppendResult,
     ApprovalRow,
     BudgetUse,
     Entry,
     KeyRow,
     KeyTaken,
+    Line,
     OpenIntent,
     RequestRow,
+    Wanted,
     Write,
 )
 from cxplane.domain.release import ReleaseInfo
-from cxplane.ports.store import RunStore
+from cxplane.domain.retention import Retention
+from cxplane.ports.seal import Seals
+from cxplane.ports.store import ErasureStore, Figures, RunStore
 
 READERS = 8
+SLOW_S = 3600.0  # for what looks at every entry
 
 
-async def open_store(dsn: str, *, readers: int = READERS) -> PostgresStore:
-    """The store at this address, its schema brought forward.
+async def open_store(
+    dsn: str, *, tenant: str, readers: int = READERS, operator: OperatorKey | None = None
+) -> PostgresStore:
+    """The store at this address for one tenant, its schema brought forward. Of other tenants it sees and writes nothing.
 
-    Raises StoreError (wrong version, newer schema, no access) or StoreUnavailable (nobody answers).
+    `operator`: the operator's key; None: from the environment.
+    Raises StoreError (wrong version, newer schema, no access, no key) or StoreUnavailable (nobody answers).
     """
-    link = await connect(dsn)
-    try:
-        with asking():
-            await ensure_schema(link)
-    finally:
-        link.terminate()
+    operator = operator or from_vault()
+    access = await open_access(dsn, tenant)
     with connecting():
         pool = await asyncpg.create_pool(
             dsn,
@@ -66,42 +77,94 @@ async def open_store(dsn: str, *, readers: int = READERS) -> PostgresStore:
             command_timeout=COMMAND_S,
             init=prepare,
             reset=as_it_was,
-            server_settings=session("cxplane reader"),
+            server_settings=session("cxplane reader", access),
         )
-    return PostgresStore(dsn, pool)
+    store = PostgresStore(dsn, pool, access, operator)
+    try:
+        await store.subject_keys.check()
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
+
+
+_SPENT = """
+select v ->> 0, v ->> 1, v ->> 2, sum((v ->> 3)::bigint)::bigint, sum((v ->> 4)::bigint)::bigint, sum((v ->> 5)::bigint)::bigint
+from cxplane.entry e cross join lateral jsonb_array_elements(e.takes -> 'reserve') v
+where e.tenant = $1 and e.position < $2 and ($6::timestamptz is null or e.at >= $6) and e.takes ? 'reserve'
+    and (v ->> 0, v ->> 1, v ->> 2) in (select * from unnest($3::text[], $4::text[], $5::text[]))
+    and not exists (
+        select from cxplane.entry f
+        where f.stream = case jsonb_typeof(e.takes -> 'claim') when 'array' then e.takes -> 'claim' ->> 2 else e.stream end
+            and f.tenant = $1 and f.position > e.position and f.position < $2 and cxplane.frees(f.kind, f.body))
+group by 1, 2, 3
+"""
 
 
 class PostgresStore:
     """Made by `open_store`. Readers have connections of their own, so that no question waits for a commit."""
 
-    def __init__(self, dsn: str, pool: Any) -> None:
-        self._dsn, self._pool = dsn, pool
-        self._writer = Writer(dsn)
-        self.runs: RunStore = Runs(self)
+    def __init__(self, dsn: str, pool: Any, access: Access, operator: OperatorKey) -> None:
+        self._dsn, self._pool, self.access = dsn, pool, access
+        self.subject_keys = SubjectKeys(self._rows, operator)
+        self._private = Private(self.subject_keys)
+        self._writer = Writer(dsn, access)
+        self._sealing = 0  # writes that are on their way to the writer
+        self.runs: RunStore = Runs(self, self._private)
+        self.seals: Seals = PostgresSeals(self._rows)
+        self.erasing: ErasureStore = Erasing(self._rows, self._slow, self.subject_keys)
         self._situations = Together(self._ask_situations, links=2)
         self._claims = Together(self._ask_claims, links=2)
 
+    @property
+    def append_s(self) -> float:
+        return self._writer.append_s
+
+    @property
+    def tenant(self) -> str:
+        return self.access.tenant
+
     async def append(self, write: Write) -> AppendResult:
-        return await self._writer.append(write)
+        self._sealing += 1
+        try:
+            sealed, keys = await self._private.seal(write)
+        finally:
+            self._sealing -= 1
+        try:
+            return await self._writer.append(sealed, keys)
+        except KeyDestroyed as problem:
+            self.subject_keys.forget(write.tenant, problem.keys)
+            raise
+
+    def keep(self, tenant: str, retention: Retention) -> None:
+        self._private.retention[tenant] = retention
 
     # what judging needs -------------------------------------------------------------------------------
 
     async def situation(self, tenant: str, customer: str | None, conversation: str | None) -> Situation:
         row = await self._situations(tenant, customer, conversation)
+        if row["wrapped"] is not None:
+            self.subject_keys.learn(tenant, row["key_id"], row["wrapped"], row["wrapped_by"])
+        kept = [row["attributes"], row["identities"], row["recorded"]]
+        attributes, identities, recorded = await self._private.open_all(tenant, kept)
         return Situation(
-            customer=rows.customer(row) if row["id"] is not None else None,
+            customer=rows.customer(row, attributes, identities) if row["id"] is not None else None,
             conversation_known=conversation is None or row["known"],
             conversation_customer=row["talks_to"],
-            recorded=rows.recorded(row["recorded"] or {}),
+            recorded=rows.recorded(recorded or {}),
         )
 
     async def _ask_situations(self, wanted: Sequence[tuple[str, str | None, str | None]]) -> list[Any]:
         return await self._rows(
             "select c.id, c.attributes, c.identities, c.assurances, c.consents,"
-            " v.id is not null as known, v.customer as talks_to, v.recorded"
+            " v.id is not null as known, v.customer as talks_to, v.recorded, k.id as key_id, k.wrapped, k.wrapped_by"
             " from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (tenant, customer, conversation, n)"
-            " left join cxplane.customer c on c.tenant = w.tenant and c.id = w.customer"
-            " left join cxplane.conversation v on v.tenant = w.tenant and v.id = w.conversation order by w.n",
+            # one by one by their key (offset 0): with policies in the way, an early plan would hash all customers
+            " left join lateral (select * from cxplane.customer where tenant = w.tenant and id = w.customer offset 0) c on true"
+            " left join lateral (select id, wrapped, wrapped_by from cxplane.subject_key where tenant = w.tenant"
+            " and subject = w.customer and shelf = '' and wrapped is not null offset 0) k on c.id is not null"
+            " left join lateral (select * from cxplane.conversation where tenant = w.tenant and id = w.conversation offset 0) v"
+            " on true order by w.n",
             *([one[n] for one in wanted] for n in range(3)),
         )
 
@@ -133,16 +196,24 @@ class PostgresStore:
         customer: str | None = None,
         caller: str | None = None,
         verdict: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[Sequence[RequestRow], str | None]:
         wanted = {"status": status, "action": action, "customer": customer, "caller": caller, "verdict": verdict}
-        where, values = ["tenant = $1"], [tenant]
+        where: list[str] = ["tenant = $1"]
+        values: list[Any] = [tenant]
         for name, value in wanted.items():
             if value is not None:
                 values.append(value)
                 where.append(f"{name} = ${len(values)}")
-        return await self._newest("cxplane.request", rows.REQUEST, "at", where, values, cursor, limit, rows.request_row)
+        for word, moment in ((">=", since), ("<", until)):
+            if moment is not None:
+                values.append(moment)
+                where.append(f"at {word} ${len(values)}")
+        found, after = await self._newest("cxplane.request", rows.REQUEST, "at", where, values, cursor, limit)
+        return [rows.request_row(r) for r in found], after
 
     async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:
         found = await self._rows(
@@ -150,7 +221,7 @@ class PostgresStore:
             tenant,
             stream,
         )
-        return [rows.entry(r) for r in found]
+        return await self._private.entries(tenant, found)
 
     async def entries(
         self, tenant: str, *, after: int = 0, kind: str | None = None, stream: str | None = None, limit: int = 100
@@ -158,28 +229,52 @@ class PostgresStore:
         found = await self._rows(
             f"select {rows.ENTRY} from cxplane.entries_after($1, $2, $3, $4, $5)", tenant, after, kind, stream, limit
         )
-        return [rows.entry(r) for r in found]
+        return await self._private.entries(tenant, found)
+
+    async def settled(self) -> int:
+        row = await self._row("select cxplane.settled() as top")
+        return int(row["top"])
+
+    async def last(self, tenant: str, upto: int) -> int:
+        row = await self._row(
+            "select max(position) as last from cxplane.entry where tenant = $1 and position <= $2", tenant, upto
+        )
+        return int(row["last"] or 0)
+
+    async def lines(
+        self, tenant: str, *, after: int, upto: int, wanted: Wanted = ALL, limit: int = 1000
+    ) -> Sequence[Line]:
+        values: list[Any] = [tenant, after, upto, limit]
+        where = rows.wanted(wanted, values)
+        found = await self._rows(
+            "select e.position, e.at, e.kind, convert_to(cxplane.line(e), 'UTF8') from cxplane.entry e"
+            f" where e.tenant = $1 and e.position > $2 and e.position <= $3{where} order by e.position limit $4",
+            *values,
+        )
+        return [Line(*r) for r in found]
 
     # work that waits ----------------------------------------------------------------------------------
 
     async def take_due_intents(
-        self, now: datetime, *, lease_until: datetime, limit: int = 50
-    ) -> Sequence[tuple[str, OpenIntent]]:
+        self, tenant: str, now: datetime, *, lease_until: datetime, limit: int = 50
+    ) -> Sequence[OpenIntent]:
         found = await self._rows(
-            "with due as (select tenant, request from cxplane.intent where due <= $1 order by due limit $3"
+            "with due as (select tenant, request from cxplane.intent where tenant = $4 and due <= $1"
+            " order by due limit $3"
             " for update skip locked)"
             " update cxplane.intent i set due = $2 from due where i.tenant = due.tenant and i.request = due.request"
-            " returning i.tenant, i.request, i.action, i.key, i.due, i.tries",
+            " returning i.request, i.action, i.key, i.due, i.tries",
             now,
             lease_until,
             limit,
+            tenant,
             patience_s=0.0,  # an answer that was lost has moved the lease already
         )
-        return [(r["tenant"], rows.intent(r)) for r in found]
+        return [rows.intent(r) for r in found]
 
     async def approval(self, tenant: str, id: str) -> ApprovalRow | None:
         row = await self._row(f"select {rows.APPROVAL} from cxplane.approval where tenant = $1 and id = $2", tenant, id)
-        return rows.approval_row(row) if row else None
+        return rows.approval_row(row, await self._private.open(tenant, row["comment"])) if row else None
 
     async def approvals(
         self, tenant: str, *, status: str | None = None, cursor: str | None = None, limit: int = 50
@@ -190,24 +285,25 @@ class PostgresStore:
             where.append("status = $2")
             if status == "open":
                 where.append("status = 'open'")  # said in so many words, so that the index of open ones serves
-        return await self._newest(
-            "cxplane.approval", rows.APPROVAL, "opened_at", where, values, cursor, limit, rows.approval_row
-        )
+        found, after = await self._newest("cxplane.approval", rows.APPROVAL, "opened_at", where, values, cursor, limit)
+        comments = await self._private.open_all(tenant, [r["comment"] for r in found])
+        return [rows.approval_row(r, c) for r, c in zip(found, comments, strict=True)], after
 
-    async def due_approvals(self, now: datetime, *, limit: int = 50) -> Sequence[tuple[str, ApprovalRow]]:
+    async def due_approvals(self, tenant: str, now: datetime, *, limit: int = 50) -> Sequence[ApprovalRow]:
         found = await self._rows(
-            f"select tenant, {rows.APPROVAL} from cxplane.approval where status = 'open' and expires_at <= $1"
-            " order by expires_at limit $2",
+            f"select {rows.APPROVAL} from cxplane.approval where tenant = $1 and status = 'open' and expires_at <= $2"
+            " order by expires_at limit $3",
+            tenant,
             now,
             limit,
         )
-        return [(r["tenant"], rows.approval_row(tuple(r)[1:])) for r in found]
+        return [rows.approval_row(r, None) for r in found]  # open: nobody has said anything yet
 
     # customers ----------------------------------------------------------------------------------------
 
     async def customer(self, tenant: str, id: str) -> Customer | None:
         row = await self._row(f"select {rows.CUSTOMER} from cxplane.customer where tenant = $1 and id = $2", tenant, id)
-        return rows.customer(row) if row else None
+        return (await self._customers(tenant, [row]))[0] if row else None
 
     async def customers(
         self, tenant: str, *, cursor: str | None = None, limit: int = 50
@@ -219,8 +315,14 @@ class PostgresStore:
             after,
             limit + 1,
         )
-        page = [rows.customer(r) for r in found[:limit]]
+        page = await self._customers(tenant, found[:limit])
         return page, rows.cursor(page[-1].id) if len(found) > limit else None
+
+    async def _customers(self, tenant: str, found: Sequence[Any]) -> list[Customer]:
+        kept = await self._private.open_all(tenant, [(r["attributes"], r["identities"]) for r in found])
+        return [
+            rows.customer(r, attributes, identities) for r, (attributes, identities) in zip(found, kept, strict=True)
+        ]
 
     # budgets, releases, keys --------------------------------------------------------------------------
 
@@ -231,6 +333,15 @@ class PostgresStore:
             tenant,
             since,
         )
+        return [BudgetUse(*r) for r in found]
+
+    async def spent(
+        self, tenant: str, counters: Sequence[tuple[str, str, str]], *, before: int, since: datetime | None = None
+    ) -> Sequence[BudgetUse]:
+        if not counters:
+            return []
+        budgets, scopes, spans = (list(column) for column in zip(*counters, strict=True))
+        found = await self._rows(_SPENT, tenant, before, budgets, scopes, spans, since)
         return [BudgetUse(*r) for r in found]
 
     async def save_release(self, tenant: str, hash: str, files: Mapping[str, str]) -> None:
@@ -257,18 +368,28 @@ class PostgresStore:
         row = await self._row("select hash from cxplane.release where tenant = $1 and live", tenant)
         return str(row["hash"]) if row else None
 
-    async def tenants(self) -> Sequence[str]:
-        return [r["tenant"] for r in await self._rows("select tenant from cxplane.release where live order by tenant")]
-
-    async def key_by_hash(self, hash: str) -> tuple[str, KeyRow] | None:
-        row = await self._row(f"select tenant, {rows.KEY} from cxplane.api_key where hash = $1", hash)
-        return (row["tenant"], rows.key_row(tuple(row)[1:])) if row else None
+    async def key_by_hash(self, tenant: str, hash: str) -> KeyRow | None:
+        row = await self._row(f"select {rows.KEY} from cxplane.api_key where hash = $2 and tenant = $1", tenant, hash)
+        return rows.key_row(row) if row else None
 
     async def keys(self, tenant: str) -> Sequence[KeyRow]:
         found = await self._rows(
             f"select {rows.KEY} from cxplane.api_key where tenant = $1 order by created_at, id", tenant
         )
         return [rows.key_row(r) for r in found]
+
+    async def key_used(self, tenant: str, id: str, day: date) -> None:
+        await self._rows(
+            "insert into cxplane.key_use as u (tenant, id, day) values ($1, $2, $3)"
+            " on conflict (tenant, id) do update set day = excluded.day where u.day < excluded.day",
+            tenant,
+            id,
+            day,
+        )
+
+    async def key_uses(self, tenant: str) -> Mapping[str, date]:
+        found = await self._rows("select id, day from cxplane.key_use where tenant = $1", tenant)
+        return {r["id"]: r["day"] for r in found}
 
     # conformance evidence -----------------------------------------------------------------------------
 
@@ -294,6 +415,11 @@ class PostgresStore:
     async def ping(self) -> None:
         await self._rows("select 1", patience_s=0.0)
 
+    async def now(self) -> datetime:
+        found = await self._rows("select clock_timestamp() as now", patience_s=0.0)
+        at: datetime = found[0]["now"]
+        return at
+
     async def stats(self) -> Mapping[str, float]:
         """`entries` is the last position given, which a crash may leave a little ahead of the count."""
         row = await self._row(
@@ -305,8 +431,14 @@ class PostgresStore:
         return {
             **{name: float(value) for name, value in row.items()},
             "connections_in_use": float(used + 1),
+            "connections_most": float(self._pool.get_max_size() + 1),
             "appends_waiting": float(self._writer.waiting),
+            "appends_most": float(WAITING),
+            "append_seconds": self.append_s,
         }
+
+    async def figures(self) -> Figures:
+        return await figures(self._rows)
 
     async def rebuild(self, tenant: str) -> int:
         """Fold all projections of a tenant again from its entries; how many there were. No plane may serve it meanwhile."""
@@ -316,6 +448,8 @@ class PostgresStore:
 
     async def aclose(self) -> None:
         """What waits to be written is written first."""
+        while self._sealing:  # noqa: ASYNC110 -- a moment at the very end
+            await asyncio.sleep(0.001)
         await self._writer.aclose()
         self._pool.terminate()
 
@@ -334,6 +468,16 @@ class PostgresStore:
                     raise
             await asyncio.sleep(0.05)
 
+    async def _slow(self, sql: str, *values: Any, owner: bool = False) -> list[Any]:
+        """On a connection of its own, for as long as it takes; not asked again by itself. `owner`: of the tables, not of a tenant."""
+        link = await connect(self._dsn, "cxplane slow", None if owner else self.access)
+        try:
+            with asking():
+                found: list[Any] = await link.fetch(sql, *values, timeout=SLOW_S)
+                return found
+        finally:
+            link.terminate()
+
     async def _row(self, sql: str, *values: Any) -> Any:
         found = await self._rows(sql, *values)
         return found[0] if found else None
@@ -347,9 +491,8 @@ class PostgresStore:
         values: list[Any],
         cursor: str | None,
         limit: int,
-        read: Any,
     ) -> tuple[list[Any], str | None]:
-        """A page of a list, newest first, and where the next one starts."""
+        """A page of rows, newest first, and where the next one starts."""
         if cursor is not None:
             values += rows.time_cursor(cursor)
             where.append(f"({by}, id) < (${len(values) - 1}, ${len(values)})")
@@ -358,5 +501,4 @@ class PostgresStore:
             f"select {columns} from {table} where {' and '.join(where)} order by {by} desc, id desc limit ${len(values)}",
             *values,
         )
-        page = [read(r) for r in found[:limit]]
-        return page, rows.cursor(found[limit - 1][by], found[limit - 1]["id"]) if len(found) > limit else None
+        return found[:limit], rows.cursor(found[limit - 1][by], found[limit - 1]["id"]) if len(found) > limit else None

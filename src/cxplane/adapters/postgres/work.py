@@ -11,14 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
 
+from cxplane.adapters.postgres.access import Access
 from cxplane.adapters.postgres.connect import COMMAND_S, CONNECT_S, as_it_was, asking, session
 from cxplane.domain.errors import StoreUnavailable
 from cxplane.domain.values import JsonObject
@@ -37,23 +40,14 @@ GRACE_S = 5.0  # for handlers under way when a worker stops
 RECONNECT_S = 0.5
 
 _ENQUEUE = """
-insert into cxplane.pgqueuer as job (priority, entrypoint, payload, execute_after, dedupe_key, status, attempts)
-values (0, $1, $2, coalesce($3, now()), $4, 'queued', $5)
+insert into cxplane.pgqueuer as job (priority, entrypoint, payload, execute_after, dedupe_key, status, attempts, tenant)
+values (0, $1, $2, coalesce($3, now() + $7::interval), $4, 'queued', $5, $6)
 on conflict (dedupe_key) where status = 'queued'::cxplane.pgqueuer_status and dedupe_key is not null
 do update set execute_after = least(job.execute_after, excluded.execute_after),
     payload = case when excluded.attempts = 0 then excluded.payload else job.payload end
 """
 # the commit of a notification is not worth waiting for
 _NOTIFY = "select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
-_WAKE = msgspec.json.encode(
-    {
-        "channel": CHANNEL,
-        "operation": "insert",
-        "sent_at": "2000-01-01T00:00:00Z",
-        "table": "pgqueuer",
-        "type": "table_changed_event",
-    }
-).decode()
 
 
 class _LeftToLease(BaseException):
@@ -61,18 +55,29 @@ class _LeftToLease(BaseException):
 
 
 class PgQueuerWork:
-    """`lease`: after how long without a sign of life a worker's jobs go to another one."""
+    """Work of one tenant; that of others is neither seen nor done.
+
+    `lease`: after how long without a sign of life a worker's jobs go to another one."""
 
     def __init__(
-        self, dsn: str, *, lease: timedelta = LEASE, first_retry_s: float = FIRST_RETRY_S, tries: int = TRIES
+        self,
+        dsn: str,
+        access: Access,
+        *,
+        lease: timedelta = LEASE,
+        first_retry_s: float = FIRST_RETRY_S,
+        tries: int = TRIES,
     ) -> None:
+        self._access, self._channel = access, f"{CHANNEL}_{sha256(access.tenant.encode()).hexdigest()[:16]}"
+        self._wakes = _told(self._channel)
         self._dsn, self._lease, self._first_retry_s, self._tries = dsn, lease, first_retry_s, tries
         self._pool: Any = None
         self._opening = asyncio.Lock()
         self._waking: asyncio.Task[None] | None = None
+        self._down: float | None = None  # since when
 
     async def enqueue(self, key: str, kind: str, payload: JsonObject, *, due: datetime | None = None) -> None:
-        await self._put(key, kind, msgspec.json.encode([key, dict(payload)]), due, 0)
+        await self._put(key, self._entrypoint(kind), msgspec.json.encode([key, dict(payload)]), due, 0)
         if due is None:
             self.wake()
 
@@ -80,13 +85,18 @@ class PgQueuerWork:
         if self._waking is None or self._waking.done():
             self._waking = asyncio.create_task(self._wake())
 
+    @property
+    def down_s(self) -> float:
+        return 0.0 if self._down is None else time.monotonic() - self._down
+
     async def inspect(self) -> Sequence[WorkState]:
         pool = await self._connected()
         with asking():
             found = await pool.fetch(
-                "select entrypoint, status::text, count(*) from cxplane.pgqueuer group by 1, 2 order by 1, 2"
+                "select entrypoint, status::text, count(*) from cxplane.pgqueuer where tenant = $1 group by 1, 2 order by 1, 2",
+                self._access.tenant,
             )
-        return [WorkState(*row) for row in found]
+        return [WorkState(row[0].partition("@")[0], row[1], row[2]) for row in found]
 
     async def run(self, handlers: Mapping[str, Handler], *, concurrency: int = 16) -> None:
         """A Postgres that goes away is waited for. Cancelled, it lets handlers end for a few seconds and gives back the rest."""
@@ -96,6 +106,7 @@ class PgQueuerWork:
                 await self._run_once(handlers, concurrency)
                 said = False
             except Exception as problem:
+                self._down = self._down or time.monotonic()
                 if not said:
                     log.warning("work waits for Postgres (%s)", type(problem).__name__)
                     log.debug("what stopped it", exc_info=problem)
@@ -123,7 +134,7 @@ class PgQueuerWork:
         from pgqueuer.core.qm import QueueManager
         from pgqueuer.domain.types import Channel
 
-        settings = _settings()
+        settings = _settings(self._channel)
         doing: set[asyncio.Task[Any]] = set()
         with asking():
             pool = await asyncpg.create_pool(
@@ -134,8 +145,9 @@ class PgQueuerWork:
                 command_timeout=COMMAND_S,
                 reset=as_it_was,
                 # picked and finished jobs that are lost in a crash come again; handlers look at the record first
-                server_settings=session("cxplane worker", durable=False),
+                server_settings=session("cxplane worker", self._access, durable=False),
             )
+        self._down = None
         try:
             queries = Queries(
                 AsyncpgPoolDriver(pool),
@@ -143,9 +155,11 @@ class PgQueuerWork:
                 QueryQueueBuilder(settings),
                 QuerySchedulerBuilder(settings),
             )
-            manager = QueueManager(queries, channel=Channel(CHANNEL))
+            manager = QueueManager(queries, channel=Channel(self._channel))
             for kind, handler in handlers.items():
-                manager.entrypoint(kind, accepts_context=False, on_failure="hold")(self._doing(kind, handler, doing))
+                manager.entrypoint(self._entrypoint(kind), accepts_context=False, on_failure="hold")(
+                    self._doing(kind, handler, doing)
+                )
             batch = max(1, concurrency // 2)
             loop = asyncio.create_task(
                 manager.run(
@@ -202,18 +216,32 @@ class PgQueuerWork:
 
     async def _give_back(self, row: Any, delay: float | None = None) -> None:
         """Put the job into the queue anew; its present row is then finished. Merges with one that waits already."""
-        due = None if delay is None else datetime.now().astimezone() + timedelta(seconds=delay)
+        after = timedelta(seconds=delay or 0.0)  # by the clock of Postgres
         tries = row.attempts if delay is None else row.attempts + 1
         try:
             key = msgspec.json.decode(row.payload)[0]
-            await self._put(key, row.entrypoint, row.payload, due, tries)
+            await self._put(key, row.entrypoint, row.payload, None, tries, after=after)
         except (Exception, asyncio.CancelledError):
             raise _LeftToLease from None
 
-    async def _put(self, key: str, kind: str, payload: bytes, due: datetime | None, tries: int) -> None:
+    def _entrypoint(self, kind: str) -> str:
+        """The store puts wake-ups of runs under this name too (see migrations/sql)."""
+        return f"{kind}@{self._access.tenant}"
+
+    async def _put(
+        self,
+        key: str,
+        entrypoint: str,
+        payload: bytes,
+        due: datetime | None,
+        tries: int,
+        *,
+        after: timedelta = timedelta(0),
+    ) -> None:
         pool = await self._connected()
         with asking():
-            await pool.execute(_ENQUEUE, kind, payload, due, f"{kind}|{key}", tries)
+            dedupe = f"{entrypoint}|{key}"
+            await pool.execute(_ENQUEUE, entrypoint, payload, due, dedupe, tries, self._access.tenant, after)
 
     async def _wake(self) -> None:
         """After the commit, and once for many."""
@@ -221,7 +249,7 @@ class PgQueuerWork:
         with suppress(StoreUnavailable):  # they look for themselves anyway
             pool = await self._connected()
             with asking():
-                await pool.execute(_NOTIFY, CHANNEL, _WAKE)
+                await pool.execute(_NOTIFY, self._channel, self._wakes)
 
     async def _connected(self) -> Any:
         async with self._opening:
@@ -234,16 +262,27 @@ class PgQueuerWork:
                         timeout=CONNECT_S,
                         command_timeout=COMMAND_S,
                         reset=as_it_was,
-                        server_settings=session("cxplane enqueue"),
+                        server_settings=session("cxplane enqueue", self._access),
                     )
         return self._pool
+
+
+def _told(channel: str) -> str:
+    """What wakes workers that listen to this channel."""
+    event = {
+        "operation": "insert",
+        "sent_at": "2000-01-01T00:00:00Z",
+        "table": "pgqueuer",
+        "type": "table_changed_event",
+    }
+    return msgspec.json.encode({"channel": channel} | event).decode()
 
 
 class _GivenUp(Exception):
     """Tells PgQueuer to keep the job as failed."""
 
 
-def _settings() -> Any:
+def _settings(channel: str) -> Any:
     """Names of PgQueuer's tables, whatever the environment says."""
     from pgqueuer.domain.settings import DBSettings, Durability
     from pgqueuer.domain.types import Channel
@@ -251,7 +290,7 @@ def _settings() -> Any:
     return DBSettings(
         prefix="",
         db_schema="cxplane",
-        channel=Channel(CHANNEL),
+        channel=Channel(channel),
         function="fn_pgqueuer_changed",
         statistics_table="pgqueuer_statistics",
         queue_status_type="pgqueuer_status",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from cxplane.adapters.postgres.connect import GONE, MALFORMED, PATIENCE_S, asking, connect, malformed
-from cxplane.domain.errors import Malformed, Overloaded, StoreError, StoreUnavailable
+from cxplane.adapters.postgres.connect import GONE, MALFORMED, PATIENCE_S, Held, asking, connect, malformed
+from cxplane.domain.errors import KeyDestroyed, Malformed, Overloaded, StoreError, StoreUnavailable, where_it_broke
 from cxplane.domain.record import (
     Appended,
     AppendResult,
@@ -35,6 +36,7 @@ log = logging.getLogger("cxplane.store")
 BATCH = 200  # writes in one commit
 BATCH_BYTES = 8_000_000  # of JSON in one commit, a single write apart
 GATHER_S = 0.001  # how long a commit waits for more, where the one before had more than one write
+STALE_S = 1.0  # after that, how long appends took says nothing about now
 WAITING = 20_000  # writes that may wait before callers are sent away
 ANALYZE = (100, 1_000, 10_000)  # writes of a process after which the planner is told what the tables hold
 
@@ -46,7 +48,7 @@ _LOOK = (
     " cxplane.conversation, cxplane.run, cxplane.mailbox, cxplane.inbox, cxplane.timer, cxplane.listen, cxplane.recent,"
     " cxplane.signal, cxplane.task, cxplane.pgqueuer"
 )
-_APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7) a"
+_APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7, $8, $9) a"
 _SETTLES = ("outcome", "approval.decided", "decision")
 _NO_NEWS = ("outcome", "approval.decided", "task.answered")  # to the run, where its own leg writes them
 _TRANSIENT = (
@@ -67,14 +69,16 @@ class Waiting:
     calling: list[tuple[str, str, str]]
     months: set[date]
     releases: set[str]
+    sealing: list[tuple[str, str]]
     answer: asyncio.Future[AppendResult] = field(repr=False)
+    since: float = field(default_factory=time.monotonic)
 
 
 class Writer:
     """One task and one connection. Each caller gets the result of its own write."""
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+    def __init__(self, dsn: str, access: Held) -> None:
+        self._dsn, self._access = dsn, access
         self._link: Any = None
         self._months: set[date] = set()  # that have a partition
         self._releases: set[str] = set()  # that have a number
@@ -83,6 +87,7 @@ class Writer:
         self._closing = False
         self._written = 0
         self._crowd = 0  # writes in the commit before
+        self._append_s, self._measured = 0.0, 0.0
         self._looking: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run(), name="cxplane-writer")
 
@@ -90,13 +95,20 @@ class Writer:
     def waiting(self) -> int:
         return len(self._queue)
 
-    async def append(self, write: Write) -> AppendResult:
-        """Raises Malformed, Overloaded, StoreUnavailable (then it is on record or not: ask again with the same request id)."""
+    @property
+    def append_s(self) -> float:
+        """Seconds from an append to its commit, of late; what has waited longer counts."""
+        now = time.monotonic()
+        oldest = now - self._queue[0].since if self._queue else 0.0
+        return max(oldest, self._append_s if now - self._measured < STALE_S else 0.0)
+
+    async def append(self, write: Write, keys: Sequence[str] = ()) -> AppendResult:
+        """`keys`: ids of those that seal it. Raises Malformed, KeyDestroyed, Overloaded, StoreUnavailable (then it is on record or not: ask again with the same request id)."""
         if self._closing:
             raise StoreUnavailable("the store is being closed")
         if len(self._queue) >= WAITING:
             raise Overloaded("more is being written than the store takes", retry_after_s=1.0)
-        item = encode(write, asyncio.get_running_loop().create_future())
+        item = encode(write, asyncio.get_running_loop().create_future(), keys)
         self._queue.append(item)
         self._wake.set()
         return await item.answer
@@ -138,7 +150,7 @@ class Writer:
             except Exception as problem:
                 _fail(batch, problem)
                 if not isinstance(problem, StoreError):
-                    log.exception("appending failed")
+                    log.error("appending failed: %s", where_it_broke(problem))
                     await self._drop()
 
     async def _send(self, batch: Sequence[Waiting]) -> None:
@@ -178,6 +190,8 @@ class Writer:
                 raise
         else:
             _settle(batch, answers)
+            self._measured = time.monotonic()
+            self._append_s += 0.2 * (self._measured - batch[0].since - self._append_s)
             before, self._written = self._written, self._written + len(batch)
             if any(before < n <= self._written for n in ANALYZE):
                 self._looking = asyncio.create_task(self._analyze())
@@ -200,6 +214,7 @@ class Writer:
             [tenant for item in batch for tenant, _ in item.settling],
             [id for item in batch for _, id in item.settling],
             *([call[n] for item in batch for call in item.calling] for n in range(3)),
+            *([key[n] for key in {key for item in batch for key in item.sealing}] for n in range(2)),
         )
         return [row["a"] for row in rows]
 
@@ -230,7 +245,7 @@ class Writer:
         until = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             try:
-                self._link = await connect(self._dsn, "cxplane writer")
+                self._link = await connect(self._dsn, "cxplane writer", self._access)
                 return self._link
             except StoreUnavailable:
                 if asyncio.get_running_loop().time() > until:
@@ -252,7 +267,11 @@ def _fail(batch: Sequence[Waiting], problem: Exception) -> None:
 
 def _settle(batch: Sequence[Waiting], answers: Sequence[Any]) -> None:
     for item, answer in zip(batch, answers, strict=True):
-        if not item.answer.done():
+        if item.answer.done():
+            continue
+        if "gone" in answer:
+            _fail([item], KeyDestroyed(answer["gone"]))
+        else:
             item.answer.set_result(_result(answer))
 
 
@@ -274,7 +293,7 @@ def _result(answer: dict[str, Any]) -> AppendResult:
     return BudgetExhausted(*answer["budget"])
 
 
-def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
+def encode(write: Write, answer: asyncio.Future[AppendResult], keys: Sequence[str] = ()) -> Waiting:
     """A write as the append function reads it, with the names of all that it may change. Raises Malformed."""
     tenant = write.tenant
     entries = [_entry(e) for e in write.entries]
@@ -295,6 +314,8 @@ def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
             names += [f"s|{tenant}|{type}|{key}" for type, key in new.body.get("listens", ())]
             names += [f"r|{tenant}|{new.body['parent']}"] if "parent" in new.body else []
     whole: dict[str, Any] = {"t": tenant, "e": entries}
+    if keys:
+        whole["y"] = keys
     if write.fence is not None:
         whole["f"] = (write.fence.run, write.fence.epoch)
         names.append(f"r|{tenant}|{write.fence.run}")
@@ -340,7 +361,7 @@ def encode(write: Write, answer: asyncio.Future[AppendResult]) -> Waiting:
     if b"\\u0000" in raw and _NUL.search(raw):
         raise Malformed("a text holds a NUL character", next="Send text without NUL characters.")
     releases = {e.release for e in write.entries if e.release is not None}
-    return Waiting(raw, names, settling, calling, months, releases, answer)
+    return Waiting(raw, names, settling, calling, months, releases, [(tenant, key) for key in keys], answer)
 
 
 def _entry(e: NewEntry) -> dict[str, Any]:

@@ -237,29 +237,13 @@ def _rows(items: list[dict[str, Any]], as_json: bool) -> None:
     )
 
 
-@click.command(short_help="Why it was decided so, in plain words.")
-@click.argument("id")
-@json_option
-@plane_options
-def explain(api: Api, id: str, as_json: bool) -> None:
-    """Explain the decision on request ID: facts, policies, release, and what followed.
-
-    \b
-    Examples:
-      cxplane explain req_0f3c…
-      cxplane explain req_0f3c… --json | jq .decision
-    """
-    told = api.get(f"/v1/decisions/{segment(id)}/explain")
-    if as_json:
-        emit(told)
-    else:
-        click.echo(told["text"])
-
-
 @click.command(short_help="Read the record.")
 @click.option("--after", default=0, show_default=True, type=click.IntRange(0), help="Only entries past this position.")
 @click.option("--kind", help="Only this kind: request, decision, intent, outcome …")
 @click.option("--stream", help="Only about this request, customer, conversation or release.")
+@click.option(
+    "--mask", type=click.Choice(["known", "all"]), help="Mask what looks like personal data, or leave all of it out."
+)
 @limit_option
 @json_option
 @plane_options

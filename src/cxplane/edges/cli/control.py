@@ -141,7 +141,7 @@ def _version(settings: Settings, name: str) -> ControlRepo:
         raise click.UsageError(f"there is no folder {name!r}, and it is no hash of a release")
 
     async def kept(store: Any) -> ControlRepo:
-        return load(await find_release(settings, store, name))
+        return load(await find_release(store, name))
 
     return run(with_store(settings, kept))
 

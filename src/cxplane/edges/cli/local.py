@@ -59,27 +59,25 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-async def with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
-    """Do something with the store; StoreError says what to do where it cannot be opened."""
+async def with_store(
+    settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]], *, tenant: str | None = None
+) -> T:
+    """Do something with the store of one tenant: `tenant`, else the one named, the control repo's, or the only one there is.
+
+    StoreError says what to do where it cannot be opened.
+    """
     from cxplane.wiring import open_store
 
-    async with open_store(settings) as store:
+    async with open_store(settings, tenant=tenant) as store:
         return await work(store)
 
 
-async def tenant_of(settings: Settings, store: Store) -> str:
-    """The tenant that is meant: the one named, the control repo's, or the only one there is."""
-    from cxplane.wiring import tenant_of as of
-
-    return await of(settings, store)
-
-
-async def live_repo(settings: Settings, store: Store) -> tuple[str, ControlRepo]:
+async def live_repo(store: Store) -> tuple[str, ControlRepo]:
     """The tenant and what its live release says."""
     from cxplane.control.load import load
     from cxplane.domain.errors import StoreError
 
-    tenant = await tenant_of(settings, store)
+    tenant = store.tenant
     hash = await store.live_release(tenant)
     files = await store.release_files(tenant, hash) if hash else None
     if files is None:
@@ -87,12 +85,12 @@ async def live_repo(settings: Settings, store: Store) -> tuple[str, ControlRepo]
     return tenant, load(files)
 
 
-async def find_release(settings: Settings, store: Store, name: str) -> Mapping[str, str]:
+async def find_release(store: Store, name: str) -> Mapping[str, str]:
     """The files of a release, by the beginning of its hash; `live` is the one that decides."""
     from cxplane.control.release import release_named
     from cxplane.domain.errors import NotFound
 
-    tenant = await tenant_of(settings, store)
+    tenant = store.tenant
     hash = await store.live_release(tenant) if name == "live" else (await release_named(store, tenant, name)).hash
     files = await store.release_files(tenant, hash) if hash else None
     if files is None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxplane.edges.cli.local import operator, run, store_options, tenant_of, with_store
+from cxplane.domain.errors import NothingLive
+from cxplane.edges.cli.local import operator, run, store_options, with_store
 from cxplane.edges.cli.show import emit, json_option, table, when, working
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def release(settings: Settings, folder: Path, note: str, requested: str | None, 
     """
     asked = _asked_at(requested, folder)
     with working("release") as tell:
-        told, gates = run(with_store(settings, lambda store: _release(store, folder, note, asked, made_only, tell)))
+        told, gates = run(_release(settings, folder, note, asked, made_only, tell))
     good = gates.may_be_made if made_only else gates.passed
     if as_json:
         emit({**told, **gates.as_json()})
@@ -89,12 +90,17 @@ def _outcome(told: dict[str, Any]) -> str:
 
 
 async def _release(
-    store: Store, folder: Path, note: str, requested: datetime | None, made_only: bool, tell: Any
+    settings: Settings, folder: Path, note: str, requested: datetime | None, made_only: bool, tell: Any
 ) -> tuple[dict[str, Any], GateReport]:
     from cxplane.control.release import build
 
     tell(0, 3, "reading the files")
-    return await let_live(store, build(folder), note=note, requested=requested, made_only=made_only, tell=tell)
+    made = build(folder)
+
+    async def released(store: Store) -> tuple[dict[str, Any], GateReport]:
+        return await let_live(store, made, note=note, requested=requested, made_only=made_only, tell=tell)
+
+    return await with_store(settings, released, tenant=made.repo.plane.tenant)
 
 
 async def let_live(
@@ -141,20 +147,19 @@ def rollback(settings: Settings, hash: str | None, as_json: bool) -> None:
       cxplane rollback
       cxplane rollback 9f2b1c04
     """
-    back, before = run(with_store(settings, lambda store: _rollback(store, settings, hash)))
+    back, before = run(with_store(settings, lambda store: _rollback(store, hash)))
     if as_json:
         emit({"release": back, "live": True, "previous": before})
     else:
         click.echo(f"release {back[:12]} is live; before: {before[:12] if before else 'none'}")
 
 
-async def _rollback(store: Store, settings: Settings, to: str | None) -> tuple[str, str | None]:
+async def _rollback(store: Store, to: str | None) -> tuple[str, str | None]:
     """(the release that is live now, the one that was)"""
     from cxplane.control.release import rollback as go_back
 
-    tenant = await tenant_of(settings, store)
-    before = await store.live_release(tenant)
-    return await go_back(store, tenant, by=operator(), at=datetime.now(UTC), to=to), before
+    before = await store.live_release(store.tenant)
+    return await go_back(store, store.tenant, by=operator(), at=datetime.now(UTC), to=to), before
 
 
 @click.command(short_help="List the releases, and which one is live.")
@@ -167,7 +172,10 @@ def releases(settings: Settings, as_json: bool) -> None:
     Example:
       cxplane releases --json | jq '.items[] | select(.live)'
     """
-    found = run(with_store(settings, lambda store: _releases(store, settings)))
+    try:
+        found = run(with_store(settings, _releases))
+    except NothingLive:
+        found = []
     if as_json:
         emit({"items": [_info(r, lead) for r, lead in found]})
         return
@@ -181,14 +189,11 @@ def releases(settings: Settings, as_json: bool) -> None:
     )
 
 
-async def _releases(store: Store, settings: Settings) -> list[tuple[ReleaseInfo, timedelta | None]]:
+async def _releases(store: Store) -> list[tuple[ReleaseInfo, timedelta | None]]:
     from cxplane.control.release import lead_time
 
-    if not settings.tenant and not settings.control and not await store.tenants():
-        return []
-    tenant = await tenant_of(settings, store)
-    found = sorted(await store.releases(tenant), key=lambda r: r.at, reverse=True)
-    return [(info, await lead_time(store, tenant, info.hash)) for info in found]
+    found = sorted(await store.releases(store.tenant), key=lambda r: r.at, reverse=True)
+    return [(info, await lead_time(store, store.tenant, info.hash)) for info in found]
 
 
 def _long(span: timedelta | None) -> str:
@@ -251,7 +256,13 @@ def conform(settings: Settings, systems: tuple[str, ...], control: Path, only: t
     if not names:
         raise click.UsageError(f"no system in {control} has a `conform` block; name one that should")
     with working("conform") as tell:
-        results = run(with_store(settings, lambda store: _conform(store, settings, repo, names, only, tell)))
+        results = run(
+            with_store(
+                settings,
+                lambda store: _conform(store, settings, repo, names, only, tell),
+                tenant=repo.plane.tenant,
+            )
+        )
     passed = all(result["passed"] for result in results)
     if as_json:
         emit({"passed": passed, "results": results})

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 COLOURS = {
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
     "allow": "green",
     "done": "green",
     "approved": "green",

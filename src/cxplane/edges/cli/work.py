@@ -12,7 +12,7 @@ import click
 
 from cxplane.edges.cli.local import store_options
 from cxplane.edges.cli.show import json_option
-from cxplane.edges.process import log_to_stderr, loop_factory, settle_memory
+from cxplane.edges.process import log_option, log_to_stderr, loop_factory, settle_memory
 
 if TYPE_CHECKING:
     from cxplane.wiring import Settings
@@ -26,14 +26,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 10_000),
     help="Pieces of work at once; most of them wait for a system.",
 )
-@click.option(
-    "--log",
-    "level",
-    default="info",
-    show_default=True,
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    help="What is logged.",
-)
+@log_option
 @json_option
 @store_options
 def work(settings: Settings, concurrency: int, level: str, as_json: bool) -> int:
@@ -73,7 +66,9 @@ async def _work(settings: Settings, concurrency: int, as_json: bool) -> int:
     try:
         async with (
             open_dsn(settings) as dsn,  # shares an embedded store with the plane that serves from it
-            open_plane(replace(settings, dsn=dsn, concurrency=concurrency, work=True)) as plane,
+            open_plane(
+                replace(settings, dsn=dsn, embedded=settings.dsn is None, concurrency=concurrency, work=True)
+            ) as plane,
         ):
             ready = True
             release = plane.release

@@ -12,14 +12,17 @@ from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from cxplane.domain.errors import CallerUnknown, CxplaneError, Malformed, Overloaded
+from cxplane.domain.errors import CallerUnknown, CxplaneError, Forbidden, Malformed, Overloaded
 from cxplane.domain.people import Caller, CallerKind
+from cxplane.edges.http.admission import Refused
 from cxplane.edges.http.front import KEY, App, Front, Visit, log_failure
+from cxplane.edges.http.lanes import Lanes
 from cxplane.edges.http.limits import BODY_BYTES, BODY_SECONDS, Buckets, HttpLimits, Slots
 from cxplane.edges.http.openapi import document
 from cxplane.edges.http.problems import MEDIA_TYPE, Problem, problem_of, problem_of_status
 from cxplane.edges.http.route import Answer, Call, Route
 from cxplane.edges.http.routes import ROUTES
+from cxplane.edges.http.streaming import Streamed
 from cxplane.edges.http.strict_json import NotTaken, TooSlow, parse, shaped
 from cxplane.ports.identity import Identity
 
@@ -56,9 +59,7 @@ def http_app(
         exception_handlers={Exception: _turned_away},
         include_in_schema=False,
     )
-    front = Front(cast(App, app), plane.telemetry, edge.limits)
-    edge.slots = front.slots
-    return front
+    return Front(cast(App, app), plane.tenant, plane.telemetry, edge.limits, edge.lanes.hopeless)
 
 
 def _handler(path: str, endpoints: Mapping[str, Endpoint]) -> HTTPRouteHandler:
@@ -85,7 +86,9 @@ class Edge:
         self.plane, self.identity, self.limits, self.stopping = plane, identity, limits, stopping
         self.buckets = Buckets(limits)
         self.waiting = Slots(limits.waiting, "requests are waiting for an outcome")
-        self.slots = Slots(limits.in_flight, "")
+        self.listening = Slots(limits.listeners, "listen to the record")
+        self.lanes = Lanes(limits, plane.telemetry, lambda: plane.store.append_s)
+        plane.telemetry.watch(self.lanes.tell)
 
     def endpoint(self, route: Route) -> Endpoint:
         known = frozenset(q.name for q in route.query)
@@ -97,16 +100,36 @@ class Edge:
         async def endpoint(request: AnyRequest) -> Response[bytes]:
             visit = _visit(request)
             visit.route = route.path
-            with telemetry.span(name, labels, parent=visit.traceparent):
-                visit.traceparent = telemetry.traceparent() or visit.traceparent
-                try:
-                    return _response(await route.run(await self._call(route, request, visit, known, choices)))
-                except CxplaneError as problem:
-                    if isinstance(problem, CallerUnknown):
-                        telemetry.count("auth_failures")
-                    return _problem(problem_of(problem), visit)
+            with telemetry.span(name, labels, parent=visit.followed.traceparent, kind="server"):
+                visit.followed.traceparent = telemetry.traceparent() or visit.followed.traceparent
+                telemetry.note({"cxplane.http_request": visit.id, "cxplane.tenant": visit.followed.tenant})
+                response = await answered(request, visit)
+                telemetry.note({"http.response.status_code": response.status_code or 200})
+                return response
+
+        async def answered(request: AnyRequest, visit: Visit) -> Response[bytes]:
+            try:
+                answer = await self._run(route, visit, await self._call(route, request, visit, known, choices))
+                return _response(answer) if answer.stream is None else self._streamed(answer, visit)
+            except CxplaneError as problem:
+                if isinstance(problem, CallerUnknown):
+                    telemetry.count("auth_failures")
+                elif isinstance(problem, Refused):
+                    telemetry.count("http_shed", {"why": problem.why})
+                return _problem(problem_of(problem), visit)
 
         return endpoint
+
+    async def _run(self, route: Route, visit: Visit, call: Call) -> Answer:
+        """In its place among those in work. Nothing of the business is begun before it has one."""
+        if route.open:
+            return await route.run(call)
+        share = (self.plane.tenant, call.caller.name)
+        visit.place = await self.lanes.enter(route, call.caller, share, visit.credentials)
+        try:
+            return await route.run(call)
+        finally:
+            visit.place.give_back()
 
     async def _call(
         self,
@@ -117,7 +140,7 @@ class Edge:
         choices: Mapping[str, frozenset[str]],
     ) -> Call:
         """The request, checked from the outside in: who asks, then address, query, headers and body."""
-        caller = NOBODY if route.open else await self._caller(request, visit)
+        caller = NOBODY if route.open else _in_scope(await self._caller(request, visit), route)
         path = _path(request.path_params)
         query = _query(request, known, choices) if request.scope["query_string"] else {}
         key = _key(request) if route.keyed else None
@@ -132,10 +155,20 @@ class Edge:
             sent=sent,
             accept=request.headers.get("accept", ""),
             media=media,
-            headers=_headers(request) if route.media else {},
+            headers=_headers(request) if route.media or route.streams else {},
             idempotency_key=key,
             rest=lambda seconds: self._rest(visit, seconds),
+            again=lambda: self.identity.authenticate(request.headers.get("authorization"), self.plane),
+            stopping=self.stopping,
         )
+
+    def _streamed(self, answer: Answer, visit: Visit) -> Response[bytes]:
+        """A listener has a place of its own kind; the one among those in work was given back before."""
+        assert answer.stream is not None
+        if visit.head:
+            return Response(b"", media_type=answer.media_type, headers=dict(answer.headers))
+        self.listening.take()
+        return Streamed(answer.stream, answer.media_type, answer.headers, self.listening.give_back)
 
     async def _caller(self, request: AnyRequest, visit: Visit) -> Caller:
         caller = await self.identity.authenticate(request.headers.get("authorization"), self.plane)
@@ -149,18 +182,29 @@ class Edge:
 
     async def _rest(self, visit: Visit, seconds: float) -> bool:
         """A request that only waits gives its place to one that works. False: stop waiting."""
+        place = visit.place
+        assert place is not None
         self.waiting.take()
-        if visit.counted:
-            self.slots.give_back()
+        place.give_back()
         try:
             await asyncio.wait_for(self.stopping.wait(), seconds)
         except TimeoutError:
             return True
         finally:
             self.waiting.give_back()
-            if visit.counted:
-                self.slots.taken += 1
+            place.take_again()
         return False
+
+
+def _in_scope(caller: Caller, route: Route) -> Caller:
+    """Forbidden where the key is limited to other things."""
+    scope = caller.limits.scope
+    if scope is not None and route.needs not in scope:
+        raise Forbidden(
+            f"this API key is not for {route.needs or route.name!r}",
+            next=f"It is for {', '.join(sorted(scope))}; use another key of {caller.name}.",
+        )
+    return caller
 
 
 def _visit(request: AnyRequest) -> Visit:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cxplane.domain.customer import Customer
+from cxplane.domain.erasure import Left
 from cxplane.domain.record import ApprovalRow, Entry, RequestRow
 from cxplane.domain.release import ReleaseInfo
-from cxplane.domain.views import ActionView
+from cxplane.domain.views import ActionView, Check
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Words = Annotated[str, Meta(max_length=4000)]
@@ -137,6 +138,21 @@ class FactBody(Sent):
     value: Annotated[Any | UnsetType, Meta(description="Required: any JSON value.")] = UNSET
 
 
+class EraseBody(Sent):
+    """Why a customer is erased."""
+
+    reason: Annotated[
+        str, Meta(max_length=200, description="For the record; without personal data, it cannot be erased.")
+    ] = ""
+
+
+class HoldBody(Sent):
+    """Whether a customer must not be erased."""
+
+    on: bool
+    reason: Annotated[str, Meta(max_length=200, description="For the record; without personal data.")] = ""
+
+
 # answers ------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +203,22 @@ class Explanation(Struct):
     decision: dict[str, Any]
 
 
+class Replay(Struct):
+    """A decision made once more. `result`: same, different, unknown or impossible; `replay` has every difference."""
+
+    id: str
+    result: str
+    text: str
+    replay: dict[str, Any]
+
+
+class ReplayPage(Struct):
+    """Newest first. `next` is the cursor of the next page, null at the end."""
+
+    items: list[dict[str, Any]]
+    next: str | None
+
+
 class ConversationOpened(Struct):
     id: str
 
@@ -196,9 +228,30 @@ class FactRecorded(Struct):
     name: str
 
 
+class ErasureReport(Struct):
+    """`erased`: nothing of the customer can be read any more."""
+
+    erased: bool
+    left: Left
+
+
+class HoldSet(Struct):
+    customer: str
+    on: bool
+
+
 class Health(Struct):
     status: Annotated[str, Meta(examples=["ok"])]
     release: str | None = None
+    seal: (
+        Annotated[str, Meta(description="What is wrong with the seal of the record; absent while all is well.")]
+        | UnsetType
+    ) = UNSET
+
+
+class HealthDetail(Struct):
+    status: Annotated[str, Meta(description="The worst of them: ok, warn or fail.")]
+    checks: list[Check]
 
 
 class ProblemBody(Struct, omit_defaults=True):

@@ -5,27 +5,26 @@ The log never holds a query string, a body, a credential or an id from the addre
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from cxplane.domain.errors import Overloaded
+from cxplane.domain.errors import Overloaded, where_it_broke
 from cxplane.domain.values import new_id
+from cxplane.edges.http.admission import Place
 from cxplane.edges.http.limits import ADDRESS_BYTES, HttpLimits, Slots
 from cxplane.edges.http.problems import MEDIA_TYPE, Problem, problem_of
-from cxplane.ports.telemetry import Telemetry
+from cxplane.ports.telemetry import FOLLOWED, Followed, Telemetry
 
 Message = dict[str, Any]
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Hopeless = Callable[[str, str, int], Overloaded | None]
 
 access = logging.getLogger("cxplane.access")
 log = logging.getLogger("cxplane.http")
@@ -48,31 +47,38 @@ class Visit:
     """One request on its way through the edge."""
 
     id: str
-    traceparent: str | None
     began: float
+    followed: Followed
     route: str = "none"
     caller: str = "-"
     status: int = 500
     sent: int = 0
-    counted: bool = False  # takes a place among those in flight
+    credentials: int = 0  # their hash: whoever sends the same is the same
+    place: Place | None = None  # among those in work
+    counted: bool = False  # among those that the process holds
+    head: bool = False  # only the headers are wanted
 
 
 class Front:
-    """Around the router."""
+    """`hopeless` says of a method, a path and its credentials, before anything is read, that there is no place in time."""
 
-    def __init__(self, app: App, telemetry: Telemetry, limits: HttpLimits) -> None:
-        self._app, self._telemetry = app, telemetry
-        self.slots = Slots(limits.in_flight, "requests are being worked on")
+    def __init__(self, app: App, tenant: str, telemetry: Telemetry, limits: HttpLimits, hopeless: Hopeless) -> None:
+        self._app, self._tenant, self._telemetry, self._hopeless = app, tenant, telemetry, hopeless
+        self._slots = Slots(limits.inside, "requests are here")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        visit = Visit(_id_of(headers), _trace_of(headers), time.perf_counter())
+        id = _id_of(headers)
+        visit = Visit(id, time.perf_counter(), Followed(id, self._tenant, _trace_of(headers)))
+        FOLLOWED.set(visit.followed)  # each request is a task of its own
+        visit.credentials = hash(headers.get(b"authorization"))
         method = scope["method"]
         if method == "HEAD":  # answered like a GET; the server keeps its own scope and leaves the body out
             scope = {**scope, "method": "GET"}
+            visit.head = True
         scope[KEY] = visit
         started = False
 
@@ -103,7 +109,7 @@ class Front:
             await send_problem(answer, problem_of(problem), visit.id)
         finally:
             if visit.counted:
-                self.slots.give_back()
+                self._slots.give_back()
             self._told(visit, method)
 
     def _refused(self, scope: Scope, visit: Visit) -> Problem | None:
@@ -112,11 +118,13 @@ class Front:
         if scope["path"] in _UNCOUNTED:
             return None
         try:
-            self.slots.take()
+            self._slots.take()
+            visit.counted = True
+            if (refused := self._hopeless(scope["method"], scope["path"], visit.credentials)) is not None:
+                raise refused
         except Overloaded as problem:
-            self._telemetry.count("http_shed", {"why": "in_flight"})
+            self._telemetry.count("http_shed", {"why": getattr(problem, "why", "inside")})
             return problem_of(problem)
-        visit.counted = True
         return None
 
     def _told(self, visit: Visit, method: str) -> None:
@@ -126,11 +134,8 @@ class Front:
             {"method": method if method in _METHODS else "other", "route": visit.route, "status": str(visit.status)},
         )
         self._telemetry.observe("http_request_seconds", took, {"route": visit.route})
-        self._telemetry.gauge("http_in_flight", self.slots.taken)
         if access.isEnabledFor(logging.INFO):
-            line: dict[str, Any] = {
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "request": visit.id,
+            fields = {
                 "method": method,
                 "route": visit.route,
                 "status": visit.status,
@@ -138,9 +143,8 @@ class Front:
                 "caller": visit.caller,
                 "bytes": visit.sent,
             }
-            if visit.traceparent:
-                line["trace"] = visit.traceparent.split("-")[1]
-            access.info("%s", json.dumps(line))
+            said = (method, visit.route, visit.status, took * 1000, visit.caller)
+            access.info("%s %s %d in %.1f ms for %s", *said, extra={"fields": fields})
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
@@ -156,9 +160,7 @@ async def send_problem(send: Send, problem: Problem, request: str) -> None:
 
 def log_failure(request: str, problem: BaseException) -> None:
     """Where it happened, without the error's text: that may quote a customer's data."""
-    frames = "".join(traceback.format_tb(problem.__traceback__)[-12:])
-    cause = f" from {type(problem.__cause__).__name__}" if problem.__cause__ else ""
-    log.error("request %s failed with %s%s\n%s", request, type(problem).__name__, cause, frames)
+    log.error("request %s failed with %s", request, where_it_broke(problem))
 
 
 def _id_of(headers: Mapping[bytes, bytes]) -> str:

@@ -14,15 +14,28 @@ BODY_SECONDS = 10.0
 ADDRESS_BYTES = 4096
 WAIT_SECONDS = 60.0
 
+URGENT = 32  # places for what must get through: approvals, tasks, steering, people who look
+URGENT_QUEUE, URGENT_PATIENCE_S = 128, 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Set in the environment, each with the prefix `CXPLANE_HTTP_`: RATE, BURST, IN_FLIGHT, WAITING."""
+    """Set in the environment, each with the prefix `CXPLANE_HTTP_`: RATE, BURST, IN_FLIGHT, QUEUE, PATIENCE, WAITING, LISTENERS."""
 
     rate: float = 1000.0  # requests per second and caller
     burst: float = 2000.0  # how many may come at once after a silence
-    in_flight: int = 512  # requests being worked on, all callers together
+    in_flight: int = (
+        512  # requests being worked on at most, all callers together; the plane finds out how many are well
+    )
+    queue: int = 1000  # requests that wait for a place
+    patience_s: float = 1.0  # how long one waits for a place
     waiting: int = 1000  # requests that wait for an outcome (`wait`), all callers together
+    listeners: int = 200  # who listens to the record as it grows
+
+    @property
+    def inside(self) -> int:
+        """Requests that this process holds at all, whatever they wait for: a bound of its memory."""
+        return self.in_flight + self.queue + self.waiting + URGENT + URGENT_QUEUE
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> HttpLimits:
@@ -44,8 +57,11 @@ class HttpLimits:
         return cls(
             rate=number("RATE", cls().rate),
             burst=number("BURST", max(cls().burst, 2 * number("RATE", cls().rate))),
-            in_flight=int(number("IN_FLIGHT", cls().in_flight)),
+            in_flight=max(1, int(number("IN_FLIGHT", cls().in_flight))),
+            queue=max(1, int(number("QUEUE", cls().queue))),
+            patience_s=number("PATIENCE", cls().patience_s),
             waiting=int(number("WAITING", cls().waiting)),
+            listeners=int(number("LISTENERS", cls().listeners)),
         )
 
 

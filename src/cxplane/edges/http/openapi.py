@@ -96,7 +96,7 @@ FIELDS: dict[str, dict[str, str]] = {
     "Entry": {
         "position": "Place in the record; grows, never reused.",
         "private": "Personal data, kept apart from `body`.",
-        "cause": "The request or approval that led to it.",
+        "cause": "What led to it: a request, an approval, a run, or the `X-Request-Id` of the call.",
     },
 }
 COMMON = ("credentials", "overloaded", "malformed", "unavailable", "internal")
@@ -196,8 +196,7 @@ def _responses(route: Route) -> dict[str, Any]:
             content = {"application/json": {"schema": _schema(route.answer)}}
             if route.answer_example is not None and (status != 200 or len(route.statuses) == 1):
                 content["application/json"]["example"] = route.answer_example
-        if route.name == "explain":
-            content["text/plain"] = {"schema": {"type": "string"}}
+        content |= {media: {"schema": {"type": "string"}} for media in route.also}
         told[str(status)] = {"description": text, "content": content}
     types = [*route.errors, *(() if route.open else COMMON), *(WITH_BODY if route.body is not None else ())]
     for type in sorted(set(types), key=list(TYPES).index):

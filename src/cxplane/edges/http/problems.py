@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxplane.domain import errors
+from cxplane.domain.masking import mask
 from cxplane.edges.http.cloudevents import SomeNotTaken
 from cxplane.edges.http.strict_json import NotJson, NotTaken, TooSlow
 
@@ -36,7 +37,7 @@ class Problem:
             "type": f"urn:cxplane:problem:{self.type}",
             "title": title,
             "status": status,
-            "detail": self.detail,
+            "detail": mask(self.detail),  # the last net: no message holds personal data in the first place
             "next": self.next,
         }
         if self.where:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,12 @@ class Call:
     sent: Any = field(repr=False)  # the JSON as it came
     accept: str
     media: str  # of the body, without parameters; "" without a body
-    headers: Mapping[str, str] = field(repr=False)  # lower-case names; filled for routes that read `media`
+    headers: Mapping[str, str] = field(repr=False)  # lower-case names; filled for routes that read `media` or stream
     idempotency_key: str | None
-    rest: Callable[[float], Awaitable[bool]]  # sleep without a place among those in flight; False: the plane stops
+    rest: Callable[[float], Awaitable[bool]]  # sleep without a place in work; False: the plane stops
+
+    again: Callable[[], Awaitable[Caller]]  # who is asking, asked anew; raises CallerUnknown
+    stopping: asyncio.Event  # set once the plane stops
 
     @property
     def cursor(self) -> str | None:
@@ -64,18 +68,19 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back: a value that becomes JSON, or `raw` bytes of a media type."""
+    """What goes back: a value that becomes JSON, `raw` bytes of a media type, or a `stream` of them that goes on."""
 
     value: Any = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     media_type: str = "application/json"
+    stream: AsyncIterator[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`open` routes ask for no credentials. `errors`: problem types beside those that every route has."""
+    """`open` routes ask for no credentials, and take no place. `errors`: problem types beside those that every route has."""
 
     method: str
     path: str  # with {placeholders}
@@ -94,8 +99,16 @@ class Route:
     example: Any = None  # of the body
     answer_example: Any = None
     gives: str = "application/json"  # media type of a raw answer
+    also: tuple[str, ...] = ()  # media types that it gives beside that, where `Accept` asks for them
     keyed: bool = False  # takes an Idempotency-Key
     open: bool = False
+    streams: bool = False  # answers with a stream
+    urgent: bool = False  # gets through when the plane has too much to do
+    scope: str = ""  # what a limited key must be for (domain.keys.SCOPES); "" = `read` where the method is GET
+
+    @property
+    def needs(self) -> str:
+        return self.scope or ("read" if self.method == "GET" else "")
 
 
 CURSOR = Query("cursor", "Where the page starts: `next` of the page before.")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxplane.domain.errors import StoreError
-from cxplane.edges.process import log_to_stderr, loop_factory, settle_memory
+from cxplane.edges.process import log_option, log_to_stderr, loop_factory, settle_memory
 
 if TYPE_CHECKING:
     import uvicorn
@@ -49,14 +49,7 @@ GRACE_S = 10  # for requests under way, when the plane is asked to stop
 @click.option("--tenant", envvar="CXPLANE_TENANT", help="Whose plane, where the store serves several.")
 @click.option("--now", envvar="CXPLANE_NOW", help="A fixed business time, for demonstrations: 2026-01-05T10:00:00Z.")
 @click.option("--no-work", is_flag=True, help="Leave background work to others on the same store: `cxplane work`.")
-@click.option(
-    "--log",
-    "level",
-    default="info",
-    show_default=True,
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    help="What is logged.",
-)
+@log_option
 @click.option("--json", "as_json", is_flag=True, help="Say where it serves as one JSON line.")
 def serve(
     host: str,
@@ -149,6 +142,7 @@ async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> 
     assert running is not None
     stopping = asyncio.Event()
     servers: list[uvicorn.Server] = []
+    planes: list[Plane] = []
 
     def stop() -> None:
         if stopping.is_set():
@@ -160,9 +154,18 @@ async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> 
         if not servers:
             running.cancel()
 
+    def drain() -> None:
+        """Say first that no more should come, so that nobody meets a closed door."""
+        for plane in planes:
+            plane.drain()
+        if planes and not stopping.is_set():
+            loop.call_later(settings.drain.total_seconds(), stop)
+        else:
+            stop()
+
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop)
+    loop.add_signal_handler(signal.SIGTERM, drain)
+    loop.add_signal_handler(signal.SIGINT, stop)
     try:
         async with open_plane(settings) as plane:
             from cxplane.edges.http.app import http_app
@@ -173,6 +176,7 @@ async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> 
             app = http_app(plane, plane.identity, HttpLimits.from_env(), stopping)
             server = _server(app, lambda: _announce(plane, settings, listener, as_json))
             servers.append(server)
+            planes.append(plane)
             await server.serve(sockets=[listener])
     except asyncio.CancelledError:
         if not stopping.is_set():
@@ -185,10 +189,15 @@ async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> 
 async def _first_release(plane: Plane, control: Path) -> None:
     """Release the control repo, gates and all. ControlError with everything that stands against it."""
     from cxplane.control.release import build, go_live, make_release, run_gates
-    from cxplane.domain.errors import ControlError
+    from cxplane.domain.errors import ControlError, StoreError
     from cxplane.wiring import expressions, policy_engine
 
     release = build(control)
+    if (theirs := release.repo.plane.tenant) != plane.tenant:
+        raise StoreError(
+            f"the control repo is of the tenant {theirs}, and this plane serves {plane.tenant}",
+            next="Leave out --tenant and CXPLANE_TENANT, or name the control repo of this tenant.",
+        )
     gates = await run_gates(release, policy_engine(), expressions(), store=plane.store)
     if not gates.passed:
         raise ControlError(gates.objections())

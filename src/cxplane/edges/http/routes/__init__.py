@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from cxplane.edges.http.route import Route
-from cxplane.edges.http.routes import approvals, customers, journeys, record, requests, runs, service, signals, tasks
+from cxplane.edges.http.routes import (
+    approvals,
+    customers,
+    decisions,
+    journeys,
+    record,
+    requests,
+    runs,
+    service,
+    signals,
+    tasks,
+)
 
 ROUTES: tuple[Route, ...] = (
     *requests.ROUTES,
+    *decisions.ROUTES,
     *approvals.ROUTES,
     *journeys.ROUTES,
     *runs.ROUTES,

@@ -44,6 +44,7 @@ ROUTES = (
             CURSOR,
             LIMIT,
         ),
+        urgent=True,
     ),
     Route(
         "GET",
@@ -54,6 +55,7 @@ ROUTES = (
         show_approval,
         ApprovalView,
         errors=("forbidden", "not-found"),
+        urgent=True,
     ),
     Route(
         "POST",
@@ -75,6 +77,8 @@ ROUTES = (
             "comment": "half of it is fair",
             "input": {"account_id": "a-1001", "dispute_id": "d-7", "amount": 750},
         },
+        urgent=True,
+        scope="decide",
     ),
     Route(
         "POST",
@@ -87,5 +91,7 @@ ROUTES = (
         body=RejectBody,
         errors=("conflict", "forbidden", "not-found"),
         example={"comment": "the outage was announced"},
+        urgent=True,
+        scope="decide",
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cxplane.domain.customer import Customer
+from cxplane.domain.erasure import CustomerErased
 from cxplane.domain.errors import Malformed
 from cxplane.domain.values import derived_id
 from cxplane.edges.http.bodies import (
@@ -14,8 +15,12 @@ from cxplane.edges.http.bodies import (
     ConversationOpened,
     CustomerBody,
     CustomerPage,
+    EraseBody,
+    ErasureReport,
     FactBody,
     FactRecorded,
+    HoldBody,
+    HoldSet,
 )
 from cxplane.edges.http.route import CURSOR, LIMIT, Answer, Call, Route
 
@@ -59,6 +64,22 @@ async def consent(call: Call) -> Answer:
             data=tuple(body.data),
         )
     )
+
+
+async def erase(call: Call) -> Answer:
+    body: EraseBody = call.body
+    return Answer(await call.plane.erase(call.caller, call.path["id"], reason=body.reason))
+
+
+async def show_erasure(call: Call) -> Answer:
+    left = await call.plane.left_of(call.caller, call.path["id"])
+    return Answer(ErasureReport(left.nothing, left))
+
+
+async def hold(call: Call) -> Answer:
+    body: HoldBody = call.body
+    await call.plane.hold(call.caller, call.path["id"], on=body.on, reason=body.reason)
+    return Answer(HoldSet(call.path["id"], body.on))
 
 
 async def open_conversation(call: Call) -> Answer:
@@ -116,6 +137,7 @@ ROUTES = (
         body=CustomerBody,
         errors=("forbidden",),
         example={"attributes": {"segment": "gold"}, "identities": [{"kind": "account", "value": "a-1001"}]},
+        scope="customers",
     ),
     Route(
         "POST",
@@ -129,6 +151,7 @@ ROUTES = (
         body=AssuranceBody,
         errors=("forbidden", "not-found"),
         example={"level": 2, "method": "otp", "lifetime": "30m"},
+        scope="assurance",
     ),
     Route(
         "POST",
@@ -142,6 +165,46 @@ ROUTES = (
         body=ConsentBody,
         errors=("forbidden", "not-found"),
         example={"purpose": "service", "granted": True, "source": "said in chat"},
+        scope="consents",
+    ),
+    Route(
+        "POST",
+        "/v1/customers/{id}/erasure",
+        "erase_customer",
+        "customers",
+        "Erase a customer",
+        erase,
+        CustomerErased,
+        text="Destroys the customer's keys: what they sealed nobody can read any more, and the proofs of the record still "
+        "stand. Refused while runs, approvals or unsettled requests are under way. Needs the permission `erase`.",
+        body=EraseBody,
+        body_optional=True,
+        errors=("forbidden", "conflict"),
+        example={"reason": "asked for by letter of 5 March"},
+    ),
+    Route(
+        "GET",
+        "/v1/customers/{id}/erasure",
+        "show_erasure",
+        "customers",
+        "Whether anything of an erased customer can still be read",
+        show_erasure,
+        ErasureReport,
+        text="Looks at every entry of the record. Needs the permission `erase`.",
+        errors=("forbidden", "not-found"),
+    ),
+    Route(
+        "PUT",
+        "/v1/customers/{id}/hold",
+        "hold_customer",
+        "customers",
+        "Keep a customer from being erased, or no longer",
+        hold,
+        HoldSet,
+        text="While it is on, neither `erase` nor retention destroys anything of them. Needs the permission `erase`.",
+        body=HoldBody,
+        errors=("forbidden",),
+        example={"on": True, "reason": "case 12 O 345/26"},
     ),
     Route(
         "POST",
@@ -158,6 +221,7 @@ ROUTES = (
         errors=("forbidden", "not-found"),
         example={"customer": "c-1001", "channel": "chat"},
         keyed=True,
+        scope="facts",
     ),
     Route(
         "POST",
@@ -172,5 +236,6 @@ ROUTES = (
         statuses={201: "On record."},
         errors=("forbidden", "not-found"),
         example={"name": "customer_confirmed", "value": True},
+        scope="facts",
     ),
 )

@@ -94,5 +94,6 @@ ROUTES = (
         body=MigrateBody,
         errors=("forbidden", "not-found"),
         example={"from": "9f2b1c04", "to": "live", "positions": {"credit": "credit_account"}, "apply": False},
+        scope="journeys",
     ),
 )

@@ -12,7 +12,7 @@ import msgspec
 from cxplane.domain.outcome import Status
 from cxplane.domain.values import derived_id, digest
 from cxplane.domain.views import ActionView, Ask, RequestView
-from cxplane.edges.http.bodies import ActionPage, Explanation, RequestBody, RequestPage, SettleBody, UndoBody
+from cxplane.edges.http.bodies import ActionPage, RequestBody, RequestPage, SettleBody, UndoBody
 from cxplane.edges.http.route import CURSOR, LIMIT, Answer, Call, Query, Route
 
 WAITING = frozenset({Status.RUNNING, Status.UNKNOWN, Status.HELD})
@@ -106,32 +106,6 @@ async def settle(call: Call) -> Answer:
     return Answer(await call.plane.settle(call.caller, call.path["id"], done=body.done, comment=body.comment))
 
 
-async def list_decisions(call: Call) -> Answer:
-    items, more = await call.plane.requests(
-        call.caller,
-        verdict=call.query.get("verdict"),
-        action=call.query.get("action"),
-        customer=call.query.get("customer"),
-        caller_name=call.query.get("caller"),
-        cursor=call.cursor,
-        limit=call.limit,
-    )
-    return Answer(RequestPage([row for row in items if row.verdict is not None], more))
-
-
-async def show_decision(call: Call) -> Answer:
-    told, _ = await call.plane.explain(call.caller, call.path["id"])
-    return Answer(told)
-
-
-async def explain(call: Call) -> Answer:
-    id = call.path["id"]
-    told, text = await call.plane.explain(call.caller, id)
-    if call.accept.startswith("text/plain"):
-        return Answer(raw=text.encode(), media_type="text/plain; charset=utf-8")
-    return Answer(Explanation(id, text, dict(told)))
-
-
 ACTION = Query("action", "Only this action.")
 CUSTOMER = Query("customer", "Only about this customer.")
 CALLER = Query(
@@ -216,6 +190,7 @@ ROUTES = (
         example=EXAMPLE,
         answer_example=HELD_EXAMPLE,
         keyed=True,
+        scope="ask",
     ),
     Route(
         "GET",
@@ -259,6 +234,7 @@ ROUTES = (
         statuses=ASK_STATUSES,
         errors=("conflict", "forbidden", "not-found", "unavailable"),
         example={"reason": "credited to the wrong dispute"},
+        scope="ask",
     ),
     Route(
         "POST",
@@ -272,45 +248,7 @@ ROUTES = (
         body=SettleBody,
         errors=("conflict", "forbidden", "not-found"),
         example={"done": True, "comment": "the credit is on the account, reference 4711"},
-    ),
-    Route(
-        "GET",
-        "/v1/decisions",
-        "list_decisions",
-        "decisions",
-        "Decisions, newest first",
-        list_decisions,
-        RequestPage,
-        query=(
-            Query("verdict", "Only these.", values=("allow", "hold", "refuse")),
-            ACTION,
-            CUSTOMER,
-            CALLER,
-            CURSOR,
-            LIMIT,
-        ),
-        errors=("forbidden",),
-    ),
-    Route(
-        "GET",
-        "/v1/decisions/{id}",
-        "show_decision",
-        "decisions",
-        "Everything that led to a decision and followed from it",
-        show_decision,
-        dict[str, Any],
-        text="`id` is that of the request. Facts with their sources, policies with file and line, candidates, release, outcome.",
-        errors=("forbidden", "not-found"),
-    ),
-    Route(
-        "GET",
-        "/v1/decisions/{id}/explain",
-        "explain",
-        "decisions",
-        "A decision in plain words",
-        explain,
-        Explanation,
-        text="With `Accept: text/plain`, the words alone.",
-        errors=("forbidden", "not-found"),
+        urgent=True,
+        scope="decide",
     ),
 )

@@ -16,6 +16,7 @@ from cxplane.edges.http.run_bodies import (
     SwitchBody,
     TimelinePage,
 )
+from cxplane.ports.telemetry import trace_of
 
 SVG = "image/svg+xml"
 PICTURE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
@@ -30,10 +31,11 @@ async def start(call: Call) -> Answer:
     view = await call.plane.start_run(
         call.caller, body.journey, body.input, customer=body.customer, conversation=body.conversation, id=id
     )
-    return _begun(view)
+    return _begun(call, view)
 
 
-def _begun(view: RunView) -> Answer:
+def _begun(call: Call, view: RunView) -> Answer:
+    call.plane.telemetry.link(trace_of(view.run.id))
     return Answer(view, 200 if view.repeated else 201, {"Location": f"/v1/runs/{view.run.id}"})
 
 
@@ -70,6 +72,7 @@ async def _told(call: Call, what: str, *, step: str | None = None, compensate: b
     view = await call.plane.steer(
         call.caller, call.path["id"], what, step=step, compensate=compensate, comment=call.body.comment
     )
+    call.plane.telemetry.link(trace_of(call.path["id"]))
     return Answer(view, 202)
 
 
@@ -100,7 +103,7 @@ async def move(call: Call) -> Answer:
 async def switch(call: Call) -> Answer:
     body: SwitchBody = call.body
     view = await call.plane.switch(call.caller, call.path["id"], body.journey, input=body.input, comment=body.comment)
-    return _begun(view)
+    return _begun(call, view)
 
 
 EXAMPLE = {
@@ -165,6 +168,8 @@ def _steering(
         statuses=TOLD,
         errors=("conflict", "forbidden", "not-found"),
         example=example,
+        urgent=True,
+        scope="journeys",
     )
 
 
@@ -187,6 +192,7 @@ ROUTES = (
         errors=("conflict", "forbidden", "not-found"),
         example=EXAMPLE,
         keyed=True,
+        scope="journeys",
     ),
     Route(
         "GET",
@@ -309,5 +315,7 @@ ROUTES = (
         statuses={201: "The new run. See `next`."},
         errors=("conflict", "forbidden", "not-found"),
         example={"journey": "complaint", "comment": "the customer wants to complain"},
+        urgent=True,
+        scope="journeys",
     ),
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from msgspec import UNSET
+
 from cxplane.domain.errors import StoreError
-from cxplane.edges.http.bodies import Health
+from cxplane.edges.http.bodies import Health, HealthDetail
 from cxplane.edges.http.route import Answer, Call, Route
 
 
@@ -28,18 +30,23 @@ async def live(call: Call) -> Answer:
 
 
 async def ready(call: Call) -> Answer:
-    await call.plane.ready()
+    await call.plane.health.ready()
     release = call.plane.release
-    return Answer(Health("ok", release.hash if release else None))
+    return Answer(Health("ok", release.hash if release else None, call.plane.seal_trouble or UNSET))
+
+
+async def health(call: Call) -> Answer:
+    checks = await call.plane.checks(call.caller)
+    worst = next((s for s in ("fail", "warn") if any(c.status == s for c in checks)), "ok")
+    return Answer(HealthDetail(worst, checks))
 
 
 async def metrics(call: Call) -> Answer:
     plane, telemetry = call.plane, call.plane.telemetry
     try:
         async with asyncio.timeout(2):
-            for name, value in (await plane.store.stats()).items():
-                telemetry.gauge("store", value, {"what": name})
-            await plane.ready()
+            await plane.health.measure()
+            await plane.health.ready()
         telemetry.gauge("ready", 1)
     except (StoreError, TimeoutError):
         telemetry.gauge("ready", 0)
@@ -60,6 +67,18 @@ ROUTES = (
         Health,
         errors=("unavailable",),
         open=True,
+    ),
+    Route(
+        "GET",
+        "/v1/health",
+        "health",
+        "service",
+        "What the plane finds of itself, one check after the other",
+        health,
+        HealthDetail,
+        text="For callers with the permission `record`.",
+        errors=("forbidden", "unavailable"),
+        urgent=True,
     ),
     Route("GET", "/metrics", "metrics", "service", "Metrics for Prometheus", metrics, str, open=True),
 )

@@ -55,7 +55,7 @@ ROUTES = (
             "`application/json`). Binary: the attributes are `ce-…` headers and the body is the data. Batched: at most 100 "
             "events, `application/cloudevents-batch+json`. The event's `subject` is the key: a run that listens for this type "
             "and key hears it, now or when it comes to listen. An event is known by `source` and `id`: sent again, it is "
-            "taken once (`repeated: true`). Data is JSON; `time` is looked at and the plane's own clock counts. Of a batch, "
+            "taken once (`repeated: true`), and with other content it is refused (409). Data is JSON; `time` is looked at and the plane's own clock counts. Of a batch, "
             "what can be taken is taken; the answer is 422 if anything could not, with a line for each under `mistakes`. Needs "
             "the permission `signals`."
         ),
@@ -63,7 +63,7 @@ ROUTES = (
         body_optional=True,
         media={EVENT: SignalBody, BATCH: list[SignalBody]},
         statuses={202: "On record; the runs that it concerns are on their way. For a batch, `items` in its order."},
-        errors=("forbidden",),
+        errors=("conflict", "forbidden"),
         example=EXAMPLE,
         answer_example={
             "id": "sig_77ab5a1d2b7e4a90c1d2e3f405162738",
@@ -71,5 +71,6 @@ ROUTES = (
             "runs_started": ["run_0f3c5a1d2b7e4a90c1d2e3f405162738"],
             "runs_reached": 0,
         },
+        scope="signals",
     ),
 )

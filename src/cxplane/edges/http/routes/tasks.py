@@ -49,6 +49,7 @@ ROUTES = (
             LIMIT,
         ),
         errors=("forbidden",),
+        urgent=True,
     ),
     Route(
         "GET",
@@ -59,6 +60,7 @@ ROUTES = (
         show,
         TaskRow,
         errors=("forbidden", "not-found"),
+        urgent=True,
     ),
     Route(
         "POST",
@@ -72,5 +74,7 @@ ROUTES = (
         body=AnswerBody,
         errors=("conflict", "forbidden", "not-found"),
         example={"answer": {"approved": True}, "comment": "agreed on the phone"},
+        urgent=True,
+        scope="decide",
     ),
 )

@@ -1,0 +1,73 @@
+"""The evidence of a case holds everything that belongs to it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxplane.adapters.clock import SystemClock
+from cxplane.adapters.signing import Ed25519Signer, new_private_key, verify
+from cxplane.adapters.sinks import FolderSink
+from cxplane.adapters.telemetry import PrometheusTelemetry
+from cxplane.loop.evidence import evidence
+from cxplane.loop.sealer import Sealer
+from cxplane.ports.store import Store
+from cxplane.record.evidence import Disclosed
+from tests.loop.journeys import country
+from tests.loop.world import TENANT
+
+SIGNER = Ed25519Signer(new_private_key(f"cxplane/{TENANT}"))
+NOW = datetime(2026, 3, 5, 10, 0, tzinfo=UTC)
+
+
+async def seal(store: Store, folder: Path) -> None:
+    await Sealer(TENANT, store, [SIGNER], FolderSink(folder), SystemClock(), PrometheusTelemetry(), verify).step()
+
+
+def kinds(document: Any) -> list[tuple[str, str]]:
+    events = [json.loads(entry["line"]) for entry in document["entries"]]
+    return [(event["type"].removeprefix("cxplane."), event["subject"]) for event in events]
+
+
+async def test_a_run_brings_what_it_asked_for_and_what_an_approver_put_in_its_place(dsn: str, tmp_path: Path) -> None:
+    async with country(dsn) as here:
+        run = await here.dispute(amount=9000)
+        await here.until(run, "waiting")
+        approvals, _ = await here.plane.approvals(here.maria, status="open")
+        edited = {"account_id": "a1", "dispute_id": "d1", "amount": 4000}
+        await here.plane.approve(here.maria, approvals[0].id, input=edited)
+        await here.until(run)
+        store = here.plane.store
+        await seal(store, tmp_path)
+        document = await evidence(store, TENANT, run, at=NOW, signers=[SIGNER], shown=True)
+        found = kinds(document)
+        assert ("run.started", run) in found and ("run.advanced", run) in found
+        requests = {subject for kind, subject in found if kind == "request"}
+        assert set(await store.runs.requests(TENANT, run)) <= requests and len(requests) >= 2
+        for request in requests:
+            expected = [(e.kind, e.stream) for e in await store.stream(TENANT, request)]
+            assert [one for one in found if one[1] == request] == expected
+        assert {kind for kind, _ in found} >= {"approval.opened", "approval.decided", "decision", "intent", "outcome"}
+        assert "a person changed it" in document["explanation"].lower() and "amount = 4000" in document["explanation"]
+        hidden = await evidence(store, TENANT, run, at=NOW)
+        assert "amount = 4000" not in hidden["explanation"] and hidden["signature"] is None
+        one = await evidence(store, TENANT, approvals[0].request, at=NOW)
+        replaced = await store.request(TENANT, approvals[0].request)
+        assert replaced is not None and replaced.replaced_by is not None
+        assert {subject for _, subject in kinds(one)} >= {replaced.id, replaced.replaced_by}
+
+
+async def test_a_value_that_was_not_sealed_there_is_not_disclosed(dsn: str, tmp_path: Path) -> None:
+    async with country(dsn) as here:
+        run = await here.dispute()
+        await here.until(run)
+        await seal(here.plane.store, tmp_path)
+        (request, *_) = await here.plane.store.runs.requests(TENANT, run)
+        first = (await here.plane.store.stream(TENANT, request))[0]
+        lie = Disclosed(first.position, ("input",), b"salt", "{}")
+        with pytest.raises(ValueError, match="not the one that was sealed"):
+            await evidence(here.plane.store, TENANT, request, at=NOW, disclosed=[lie])
