@@ -20,6 +20,8 @@ from cxplane.domain.values import span
 if TYPE_CHECKING:  # the heavy modules are imported where they are needed: `cxplane --help` stays quick
     from cxplane.adapters.operator_key import OperatorKey
     from cxplane.adapters.postgres.access import Access
+    from cxplane.adapters.postgres.backup import Manifest, Tell
+    from cxplane.adapters.postgres.migrate import SchemaState
     from cxplane.adapters.postgres.store import PostgresStore
     from cxplane.adapters.postgres.work import PgQueuerWork
     from cxplane.connectors.choose import Connectors
@@ -272,6 +274,56 @@ async def open_dsn(settings: Settings, *, serve: bool = False) -> AsyncIterator[
 
     async with EmbeddedPostgres(settings.data / "store", serve=serve) as dsn:
         yield dsn
+
+
+async def back_up(settings: Settings, file: Path, tell: Tell) -> Manifest:
+    """Write everything in the store to one file, while planes work."""
+    from cxplane.adapters.postgres.backup import back_up as write
+
+    async with open_dsn(settings) as dsn:
+        return await write(dsn, file, tell)
+
+
+async def restore(settings: Settings, file: Path, tell: Tell, *, by: str) -> Manifest:
+    """Make the store again from a backup; it must be empty."""
+    from cxplane.adapters.postgres.backup import read_manifest
+    from cxplane.adapters.postgres.restore import restore as load
+
+    read_manifest(file)  # before a store is made for it
+    async with open_dsn(settings, serve=True) as dsn:
+        return await load(dsn, file, tell, by=by)
+
+
+async def recovered(settings: Settings, *, by: str) -> int:
+    """Make a store ready that came back to an earlier moment by other means; the position of its last entry."""
+    from cxplane.adapters.postgres.restore import recovered as renew
+
+    async with open_dsn(settings, serve=True) as dsn:
+        return await renew(dsn, by=by)
+
+
+async def schema_of(settings: Settings, *, upgrade: bool = False) -> tuple[SchemaState, SchemaState]:
+    """Where the schema of the store is: as it was found, and as it is now."""
+    from cxplane.adapters.postgres.connect import asking, connect
+    from cxplane.adapters.postgres.migrate import ensure_schema, schema_state
+
+    async with open_dsn(settings) as dsn:
+        link = await connect(dsn)
+        try:
+            with asking():
+                before = await schema_state(link)
+                if upgrade:
+                    await ensure_schema(link)
+                return before, await schema_state(link)
+        finally:
+            link.terminate()
+
+
+def check_backup(file: Path, tell: Tell) -> Manifest:
+    """StoreError unless the file is a whole backup."""
+    from cxplane.adapters.postgres.backup import check_file
+
+    return check_file(file, tell)
 
 
 @asynccontextmanager

@@ -30,6 +30,7 @@ signal                  signal id     type source id key keep starts            
 task.opened             run id        task run journey step what team person customer action due     private: text choices form show
 task.moved              run id        task how team
 task.answered           run id        task by how                                                    private: answer comment
+store.restored          store         taken_at position sha256           (written by a restore; what was after `position` is lost)
 
 Folding rules:
 - `request` inserts the request row (status `running` until a decision says otherwise).

@@ -40,9 +40,11 @@ async def test_planes_that_start_at_once_make_the_schema_once(empty_dsn: str) ->
     await asyncio.gather(*(s.aclose() for s in stores))
 
 
-async def test_a_store_newer_than_the_code_is_refused(dsn: str) -> None:
+@pytest.mark.parametrize("said", ["'compatible from 9998'", "null"])
+async def test_a_store_too_new_for_the_code_is_refused(dsn: str, said: str) -> None:
     link = await asyncpg.connect(dsn)
     await link.execute("update cxplane.alembic_version set version_num = '9999'")
+    await link.execute(f"comment on table cxplane.alembic_version is {said}")
     await link.close()
     with pytest.raises(StoreError, match="newer cxplane") as told_:
         await open_store(dsn, tenant="northwind")
@@ -117,7 +119,7 @@ async def test_a_database_that_is_not_there_is_said(postgres: str) -> None:
 def postgres_16() -> Iterator[str]:
     """A Postgres of another version, brought by the operator; the wheel holds one."""
     base = Path(mkdtemp(prefix="cxp-"))
-    binaries = embedded._binaries().parent.with_name("pginstall") / "bin"
+    binaries = embedded.binaries_of_wheel().parent.with_name("pginstall") / "bin"
     if not binaries.exists():
         pytest.skip("the wheel holds no Postgres 16")
     data = base / "pg"

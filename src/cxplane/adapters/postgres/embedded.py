@@ -172,7 +172,7 @@ class EmbeddedPostgres:
 
     def _up(self) -> str:
         data = self.folder / "pg"
-        binaries = _binaries()
+        binaries = binaries_of_wheel()
         owner = owner_of_store(data, binaries)
         if not (data / "PG_VERSION").exists():
             self._initialise(binaries, owner, data)
@@ -180,7 +180,7 @@ class EmbeddedPostgres:
         if major != MAJOR:
             raise StoreError(
                 f"the store in {self.folder} was made by Postgres {major}; this version of cxplane brings {MAJOR}",
-                next="Upgrade it with pg_upgrade, or export with the older version and import here.",
+                next="With the older version run `cxplane backup`, then `cxplane restore` here into an empty folder.",
             )
         running = _settled(data) or self._launch(binaries, owner, data)
         self._pid, socket = running
@@ -305,7 +305,7 @@ class EmbeddedPostgres:
             self._up()
 
 
-def _binaries() -> Path:
+def binaries_of_wheel() -> Path:
     """Of the wheel; found without importing it, which would put hooks into this process."""
     from importlib.util import find_spec
 
