@@ -89,7 +89,7 @@ def retyped(draw: st.DrawFn, kind: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if of_kind(kind)])
-@bounded(12, 30_000)
+@bounded(4, 60_000)
 @given(st.data())
 def test_values_of_any_type_and_depth_are_mistakes_or_fine(kind: str, data: st.DataObject) -> None:
     changed = data.draw(retyped(kind))
@@ -98,7 +98,7 @@ def test_values_of_any_type_and_depth_are_mistakes_or_fine(kind: str, data: st.D
 
 
 @pytest.mark.parametrize("kind", [*(kind for kind in KINDS if of_kind(kind)), "policy"])
-@bounded(12, 30_000)
+@bounded(4, 60_000)
 @given(st.data())
 def test_lines_torn_and_mixed_up_are_mistakes_or_fine(kind: str, data: st.DataObject) -> None:
     where, path = data.draw(st.sampled_from(of_kind(kind)))
@@ -107,13 +107,13 @@ def test_lines_torn_and_mixed_up_are_mistakes_or_fine(kind: str, data: st.DataOb
         is_usable(changed)
 
 
-@bounded(30, 30_000)
+@bounded(20, 60_000)
 @given(st.dictionaries(st.sampled_from([p for n in range(3) for p in files(n)]) | texts, texts, max_size=4))
 def test_repos_of_any_files_are_mistakes(changed: dict[str, str]) -> None:
     assert told(changed)
 
 
-@bounded(25, 30_000)
+@bounded(8, 60_000)
 @given(st.data())
 def test_a_secret_in_a_file_is_never_in_what_is_said_about_it(data: st.DataObject) -> None:
     path = data.draw(st.sampled_from([path for path in files(-1) if kind_of(path) is not None]))
