@@ -89,7 +89,7 @@ def retyped(draw: st.DrawFn, kind: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if of_kind(kind)])
-@bounded(4, 60_000)
+@bounded(3, 60_000)
 @given(st.data())
 def test_values_of_any_type_and_depth_are_mistakes_or_fine(kind: str, data: st.DataObject) -> None:
     changed = data.draw(retyped(kind))
@@ -98,7 +98,7 @@ def test_values_of_any_type_and_depth_are_mistakes_or_fine(kind: str, data: st.D
 
 
 @pytest.mark.parametrize("kind", [*(kind for kind in KINDS if of_kind(kind)), "policy"])
-@bounded(4, 60_000)
+@bounded(3, 60_000)
 @given(st.data())
 def test_lines_torn_and_mixed_up_are_mistakes_or_fine(kind: str, data: st.DataObject) -> None:
     where, path = data.draw(st.sampled_from(of_kind(kind)))
@@ -146,10 +146,13 @@ def test_an_expression_gives_a_value_or_an_expression_error(text: str, value: An
         "[0].map(a, [0].map(b, x.map(c, x.map(d, x.map(e, c + d + e)))))",
         "x.map(a, x.map(b, x.map(c, x))).size()",
         "x.all(a, x.all(b, x.all(c, x.all(d, a + b + c + d >= 0))))",
-        "input.matches('(a+)+(a+)+(a+)+$')",
         "x.map(a, input + input + input + input)",
     ],
 )
 def test_an_expression_that_would_take_for_ever_says_so_at_once(text: str) -> None:
     with pytest.raises(ExpressionError):
-        CEL.compile(text).value({"x": list(range(3000)), "input": "a" * 200_000 + "b"} | {"y": 1})
+        CEL.compile(text).value({"x": list(range(3000)), "input": "a" * 200_000})
+
+
+def test_a_pattern_that_would_go_back_and_forth_does_not() -> None:
+    assert CEL.compile("input.matches('^(a+)+(a+)+(a+)+$')").value({"input": "a" * 200_000 + "b"}) is False
