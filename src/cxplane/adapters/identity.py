@@ -194,7 +194,9 @@ def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: 
         value = claims.get(name)
         if value is None and not required:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if (
+            isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15
+        ):  # nor infinite or NaN
             raise CallerUnknown(f"the token has no proper {name!r} claim", next=_ASK_ISSUER)
         return float(value)
 
@@ -311,7 +313,9 @@ def public_keys(text: str) -> list[tuple[str | None, str, Key]]:
     found: list[tuple[str | None, str, Key]] = []
     kinds: Mapping[str, type[Any]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
     for entry in entries:
-        if not isinstance(entry, dict) or entry.get("kty") not in kinds or entry.get("use", "sig") != "sig":
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
+            continue
+        if not isinstance(entry.get("kty"), str) or entry["kty"] not in kinds:
             continue
         if entry["kty"] == "EC" and entry.get("crv") != "P-256":
             continue

@@ -324,7 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
         with open(given.file, encoding="utf-8", newline="") as file:  # noqa: PTH123 -- nothing but the language
             document = json.load(file, object_pairs_hook=unique)
         keys = [Key(text) for text in given.key]
-    except (OSError, ValueError, Wrong) as problem:
+    except (OSError, ValueError, RecursionError, Wrong) as problem:
         sys.stderr.write("cannot be read: " + str(problem) + "\n")
         return 2
     try:
@@ -332,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Wrong as problem:
         say("NOT PROVEN: " + str(problem))
         return 1
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as problem:
         say("NOT PROVEN: the document has not the shape that it must have (" + type(problem).__name__ + ")")
         return 1
     say("PROVEN")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -180,7 +180,7 @@ def from_cursor(text: str, count: int) -> list[str]:
     """Raises Malformed for what is not a cursor of ours."""
     try:
         parts = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=list[str])
-        if len(parts) != count:
+        if len(parts) != count or any("\x00" in part for part in parts):
             raise ValueError(count)
     except (ValueError, binascii.Error, msgspec.DecodeError):
         raise Malformed(
@@ -193,8 +193,11 @@ def time_cursor(text: str) -> tuple[datetime, str]:
     """(time, id) of the last row seen."""
     at, id = from_cursor(text, 2)
     try:
-        return datetime.fromisoformat(at), id
-    except ValueError:
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise ValueError(at)
+        return moment.astimezone(UTC), id
+    except (ValueError, OverflowError):
         raise Malformed(
             "the cursor is not one of ours", where="/cursor", next="Start again without a cursor."
         ) from None

@@ -49,9 +49,7 @@ class HttpLimits:
             except ValueError:
                 value = 0.0
             if not 0 < value < 1e9:
-                raise StoreError(
-                    f"CXPLANE_HTTP_{name} must be a positive number, not {text!r}", next="Mend it, then start again."
-                )
+                raise StoreError(f"CXPLANE_HTTP_{name} must be a positive number", next="Mend it, then start again.")
             return value
 
         return cls(
