@@ -7,11 +7,13 @@ STAMP  := $(VENV)/.ready
 PIP     = $(PYTHON) -m pip --python $(BIN)/python
 DATA   ?= ../shared/data/tau2/airline
 OUT    ?= report.json
+MINUTES ?= 5
+SEED   ?=
 KB     ?= ../shared/data/abcd/kb.json
 TO     ?= abcd-control
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-journeys bench-seal bench-airline bench-retail import-abcd docs lock clean
+.PHONY: help demo test chaos check format bench bench-journeys bench-seal bench-airline bench-retail import-abcd docs lock clean
 
 help: ## this list
 	@echo "cxplane: the open control plane for customer service"
@@ -33,6 +35,10 @@ demo: $(STAMP) ## the main job, live: store, four systems, plane, agents asking 
 test: $(STAMP) ## all tests, on a real Postgres that starts from a wheel
 	@echo "==> running the tests"
 	@$(BIN)/python -m pytest -n 3 --dist worksteal
+
+chaos: $(STAMP) ## planes, workers and Postgres killed and paused under load, then all is counted: MINUTES=5 [SEED=n]
+	@echo "==> a storm of $(MINUTES) minutes"
+	@CXPLANE_CHAOS_MINUTES=$(MINUTES) CXPLANE_CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -s tests/crash/test_chaos.py
 
 check: $(STAMP) ## formatting, types, import contracts, docs
 	@echo "==> ruff";         $(BIN)/ruff check . && $(BIN)/ruff format --check .

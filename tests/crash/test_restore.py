@@ -11,7 +11,7 @@ import pytest
 
 from cxplane.adapters.postgres.restore import JUMP
 from cxplane.wiring import Settings, back_up, open_plane, restore
-from tests.crash.test_journeys import LEASE, Land, land
+from tests.crash.land import LEASE, Land, land
 from tests.loop.journeys import Country
 
 

@@ -1,7 +1,7 @@
-"""A crash storm: planes, workers, exporters and Postgres are killed while systems lose answers. Then everything is counted.
+"""A crash storm: planes, workers, exporters and Postgres are killed or paused while systems lose answers. Then all is counted.
 
-What the systems did, what the record says came of it, the entries, what was exported and what a listener heard must be the same:
-nothing missing, nothing twice.
+What the systems did, what the record says came of it, the entries, what was exported, what a listener heard and what was signed must
+be the same: nothing missing, nothing twice. `make chaos MINUTES=5` goes on for longer, with other dice each time.
 """
 
 from __future__ import annotations
@@ -25,14 +25,20 @@ import httpx
 import pytest
 
 from cxplane.adapters.postgres.embedded import EmbeddedPostgres
+from cxplane.adapters.signing import new_private_key
 from cxplane.wiring import Settings
 from tests.connectors.fake import FakeSystem
 from tests.crash.plane import Estate, estate
-from tests.crash.test_journeys import files as journey_files
+from tests.crash.land import files as journey_files
 from tests.loop.world import CREDIT, TENANT, release
 
-ASKS, RUNS = 60, 20
+LONG = "CXPLANE_CHAOS_MINUTES" in os.environ
+STORM_S = 60 * float(os.environ.get("CXPLANE_CHAOS_MINUTES", "0.4"))
+ASKS, RUNS = int(2.4 * STORM_S), int(0.8 * STORM_S)
 KILLS_S = 2.0  # mean time between two kills
+PAUSE_S = 4.5  # longer than the lease
+SEED = int(os.environ.get("CXPLANE_CHAOS_SEED") or (random.SystemRandom().randrange(10_000) if LONG else 11))
+SEAL = new_private_key(f"cxplane/{TENANT}")
 CLI = [sys.executable, "-m", "cxplane.edges.cli"]
 ACTIONS = {"/credits": "billing.issue_credit", "/flags": "crm.flag", "/notes": "cases.note"}
 FAULTS = ("drop_after_commit", "hang_after_commit", "503", "drop_before", "slow", "twice", "", "")
@@ -43,9 +49,9 @@ class Storm:
 
     def __init__(self, world: Estate, postgres: EmbeddedPostgres, folder: Path) -> None:
         self.world, self.postgres, self.folder = world, postgres, folder
-        self.dice = random.Random(11)
+        self.dice = random.Random(SEED)
         self.heard: list[tuple[int, str]] = []
-        self.killed: Counter[str] = Counter()
+        self.struck: Counter[str] = Counter()
         self.over = False
         self.others: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -85,21 +91,35 @@ class Storm:
             await asyncio.sleep(0.3)
 
     async def rage(self) -> None:
-        """One after the other is killed, at any moment."""
-        deck = ["plane", "worker", "folder", "file"] * 3
-        self.dice.shuffle(deck)
-        deck.insert(len(deck) // 2, "postgres")
-        for who in deck:
-            await asyncio.sleep(self.dice.expovariate(1 / KILLS_S))
-            victims = self.planes if who == "plane" else [p for p in [self.others.get(who)] if p]
-            if who == "postgres":
-                assert self.postgres.pid is not None
-                os.kill(self.postgres.pid, signal.SIGKILL)
-            elif victims:
-                victim = self.dice.choice(victims)
-                self.killed[who] += victim.poll() is None
-                victim.kill()
-                await asyncio.to_thread(victim.wait)
+        """One after the other is killed or paused, at any moment."""
+        until = time.monotonic() + STORM_S
+        once = True
+        while once or time.monotonic() < until:
+            once = False
+            deck = ["plane", "worker", "folder", "file"] * 3 + ["pause plane", "pause worker"]
+            self.dice.shuffle(deck)
+            deck.insert(len(deck) // 2, "postgres")
+            for who in deck:
+                await asyncio.sleep(self.dice.expovariate(1 / KILLS_S))
+                await self._strike(who)
+
+    async def _strike(self, who: str) -> None:
+        if who == "postgres":
+            assert self.postgres.pid is not None
+            os.kill(self.postgres.pid, signal.SIGKILL)
+            return
+        how, _, name = who.rpartition(" ")
+        victims = self.planes if name == "plane" else [p for p in [self.others.get(name)] if p]
+        if not victims or (victim := self.dice.choice(victims)).poll() is not None:
+            return
+        self.struck[who] += 1
+        if how == "pause":
+            victim.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(PAUSE_S)
+            victim.send_signal(signal.SIGCONT)
+        else:
+            victim.kill()
+            await asyncio.to_thread(victim.wait)
 
     async def send(self, path: str, key: str, body: dict[str, Any], by: str) -> None:
         """A caller that asks again with the same key, anywhere, until it is answered."""
@@ -194,9 +214,15 @@ def _files() -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(175)
-async def test_after_a_crash_storm_effects_outcomes_entries_and_exports_are_the_same(tmp_path: Path) -> None:
+@pytest.mark.timeout(240 + 4 * STORM_S)
+async def test_after_a_crash_storm_effects_outcomes_entries_and_exports_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print(f"CXPLANE_CHAOS_SEED={SEED}")
     os.chmod(tmp_path, 0o755)
+    monkeypatch.setenv("CXPLANE_SEAL_KEY", SEAL)
+    monkeypatch.setenv("CXPLANE_SEAL_SINK", str(tmp_path / "seals"))
+    monkeypatch.setenv("CXPLANE_SEAL_EVERY", "1s")
     postgres = EmbeddedPostgres(tmp_path / "store", serve=True)
     async with postgres as dsn, estate(dsn, tmp_path) as world:
         await release(Settings(dsn=dsn), _files())
@@ -210,16 +236,17 @@ async def test_after_a_crash_storm_effects_outcomes_entries_and_exports_are_the_
                 storm.run(what)
                 tasks.append(asyncio.create_task(storm.keep_up(what)))
             tasks += [asyncio.create_task(storm.listen()), asyncio.create_task(storm.keep_planes())]
-            world.billing.fail("write", *(dice.choice(FAULTS) for _ in range(50)))
-            await asyncio.gather(storm.load(25), storm.rage())
-            await storm.calm(90)
+            world.billing.fail("write", *(dice.choice(FAULTS) for _ in range(int(2 * STORM_S))))
+            await asyncio.gather(storm.load(STORM_S), storm.rage())
+            await storm.calm(120)
         finally:
             await storm.end()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        assert set(storm.killed) == {"plane", "worker", "folder", "file"}, storm.killed
+        assert set(storm.struck) == {"plane", "worker", "folder", "file", "pause plane", "pause worker"}, storm.struck
         await _all_the_same(storm)
+        await asyncio.to_thread(_signed, storm)
 
 
 async def _all_the_same(storm: Storm) -> None:
@@ -254,6 +281,19 @@ async def _all_the_same(storm: Storm) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["count"] == len(entries)
     assert manifest["kinds"] == Counter(e["kind"] for e in entries)
+
+
+def _signed(storm: Storm) -> None:
+    """What planes that were killed and paused have signed verifies, without the store."""
+    env = {**os.environ, "CXPLANE_DSN": storm.world.dsn, "CXPLANE_TENANT": TENANT}
+    to = storm.folder / "sealed"
+    apart = storm.folder / "seals" / TENANT / "checkpoints"  # all that were ever signed
+    for words in (["seal"], ["export", str(to)], ["verify", str(to), "--checkpoints", str(apart)]):
+        done = subprocess.run([*CLI, "audit", *words, "--json"], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["good"] and told["unsealed"] == 0 and told["checkpoints"] > 3
+    assert (to / "entries.jsonl").read_text().splitlines() == [text for _, text in storm.heard]
 
 
 def _effects(billing: FakeSystem) -> list[tuple[str, str]]:
