@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 
-BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b, *b, *b]\n"
+BOMB = (
+    "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b, *b, *b]\n"
+)
 TEXTS = (
     "",
     " ",
@@ -47,7 +48,7 @@ TEXTS = (
     "[1,2,3].map(x, [1,2,3].map(y, x*y))",
     "1/0",
     "9223372036854775807 + 1",
-    'permit(principal, action, resource);',
+    "permit(principal, action, resource);",
 )
 NUMBERS = (0, -1, 1.5, 1e308, -1e308, 2**53, -(2**63), 2**63, 10**400, True)
 
@@ -83,16 +84,19 @@ def spoilt(draw: st.DrawFn, value: Any, most: int = 3) -> Any:
         if not found:
             return draw(values)
         holder, key = draw(st.sampled_from(found))
-        change: Callable[[], None] = {
-            "delete": lambda: holder.__delitem__(key),
-            "retype": lambda: holder.__setitem__(key, draw(values)),
-            "bury": lambda: holder.__setitem__(key, deep(draw(st.sampled_from([3, 31, 40])))),
-            "rename": lambda: holder.__setitem__(draw(texts), holder.pop(key))
-            if isinstance(holder, dict)
-            else holder.append(holder[key]),
-            "swap": lambda: holder.__setitem__(key, copy.deepcopy(draw(st.sampled_from(found))[0])),
-        }[draw(st.sampled_from(["delete", "retype", "retype", "bury", "rename", "swap"]))]
-        change()
+        match draw(st.sampled_from(["delete", "retype", "retype", "bury", "rename", "swap"])):
+            case "delete":
+                del holder[key]
+            case "retype":
+                holder[key] = draw(values)
+            case "bury":
+                holder[key] = deep(draw(st.sampled_from([3, 31, 40])))
+            case "rename" if isinstance(holder, dict):
+                holder[draw(texts)] = holder.pop(key)
+            case "rename":
+                holder.append(holder[key])
+            case "swap":
+                holder[key] = copy.deepcopy(draw(st.sampled_from(found))[0])
     return value
 
 

@@ -35,7 +35,17 @@ EVENT = {"specversion": "1.0", "id": "e", "source": "/s", "type": "t", "subject"
 TOKEN = token()
 raw = st.binary(max_size=60) | texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
 marks = st.sampled_from(
-    [b'{"a":1,"a":2}', b"NaN", b"[1e999]", b'"\\ud800"', b"[" * 9000, b'{"a":' * 9000, b"9" * 9000, b"\xef\xbb\xbf{}", b"\xff"]
+    [
+        b'{"a":1,"a":2}',
+        b"NaN",
+        b"[1e999]",
+        b'"\\ud800"',
+        b"[" * 9000,
+        b'{"a":' * 9000,
+        b"9" * 9000,
+        b"\xef\xbb\xbf{}",
+        b"\xff",
+    ]
 )
 
 
@@ -63,7 +73,9 @@ def test_a_body_has_its_shape_or_is_malformed(name: str, data: st.DataObject) ->
 @bounded(200)
 @given(
     st.sampled_from(["application/cloudevents+json", "application/cloudevents-batch+json", "application/json"]),
-    st.dictionaries(st.sampled_from([f"ce-{name}" for name in EVENT] + ["ce-", "ce-customer", "ce-data"]), texts, max_size=7),
+    st.dictionaries(
+        st.sampled_from([f"ce-{name}" for name in EVENT] + ["ce-", "ce-customer", "ce-data"]), texts, max_size=7
+    ),
     values | spoilt({**EVENT, "data": {"a": 1}, "data_base64": "e30="}) | st.lists(spoilt(EVENT), max_size=3),
 )
 def test_an_event_is_one_or_malformed(media: str, headers: dict[str, str], sent: Any) -> None:
@@ -71,7 +83,9 @@ def test_an_event_is_one_or_malformed(media: str, headers: dict[str, str], sent:
         assert all(place == "" or place[0] == "/" for place, _ in events(media, headers, parse(as_json(sent))))
 
 
-encoded = (values | st.lists(texts, min_size=1, max_size=2)).map(as_json).map(base64.urlsafe_b64encode).map(bytes.decode)
+encoded = (
+    (values | st.lists(texts, min_size=1, max_size=2)).map(as_json).map(base64.urlsafe_b64encode).map(bytes.decode)
+)
 
 
 @bounded(300)
@@ -99,7 +113,8 @@ def b64(value: bytes) -> str:
 HEADERS = st.fixed_dictionaries(
     {},
     optional={
-        "alg": st.sampled_from(["none", "None", "nOnE", "HS256", "RS256", "ES256", "EdDSA", "RS1", "A128KW", "dir"]) | values,
+        "alg": st.sampled_from(["none", "None", "nOnE", "HS256", "RS256", "ES256", "EdDSA", "RS1", "A128KW", "dir"])
+        | values,
         "kid": st.sampled_from(["rsa-1", "ec-1", "../../dev/null", "' or 1=1 --", "x" * 9000]) | values,
         "jwk": values,
         "jku": st.just("http://127.0.0.1:1/keys"),
@@ -114,7 +129,11 @@ HEADERS = st.fixed_dictionaries(
 
 
 @bounded(250)
-@given(HEADERS, spoilt(claims()), st.sampled_from(["", TOKEN.split(".")[2]]) | texts.map(lambda t: b64(t.encode("utf-8", "replace"))))
+@given(
+    HEADERS,
+    spoilt(claims()),
+    st.sampled_from(["", TOKEN.split(".")[2]]) | texts.map(lambda t: b64(t.encode("utf-8", "replace"))),
+)
 def test_no_token_that_we_did_not_sign_names_a_caller(header: dict[str, Any], body: Any, signature: str) -> None:
     """Whatever header, claims and signature: alg none, another's key id, a good token's signature on other claims."""
     with pytest.raises(CallerUnknown):
@@ -167,11 +186,13 @@ def test_settings_are_read_or_the_variable_is_named(environ: dict[str, str], odd
     """And what was put into the wrong variable is not repeated: it may be a secret."""
     environ = {**environ, odd: f"postgres://u:{SECRET}@[::bad"}
     for reader in (settings_from_env, HttpLimits.from_env):
+        told = ""
         try:
             assert SECRET not in repr(reader(environ))
         except (ValueError, CxplaneError) as error:
-            assert "CXPLANE_" in str(error), error
-            assert SECRET not in str(error)
+            told = str(error)
+        assert "CXPLANE_" in told or not told
+        assert SECRET not in told
 
 
 EXPORT = sealed([line(n, amount=n) for n in range(20)], [7, 20])
@@ -213,7 +234,9 @@ def test_evidence_is_proven_or_not_and_nothing_else(tmp_path_factory: Any, data:
         "signatures": "",
         "explanation": "x",
     }
-    written = data.draw(spoilt(shape).map(json.dumps) | texts | st.sampled_from(["[" * 100_000, '{"a":' * 100_000, "9" * 9000]))
+    written = data.draw(
+        spoilt(shape).map(json.dumps) | texts | st.sampled_from(["[" * 100_000, '{"a":' * 100_000, "9" * 9000])
+    )
     file = Path(tmp_path_factory.getbasetemp()) / "evidence.json"
     file.write_bytes(written.encode("utf-8", "surrogatepass"))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -194,7 +194,9 @@ def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: 
         value = claims.get(name)
         if value is None and not required:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:  # nor infinite or NaN
+        if (
+            isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15
+        ):  # nor infinite or NaN
             raise CallerUnknown(f"the token has no proper {name!r} claim", next=_ASK_ISSUER)
         return float(value)
 
