@@ -28,8 +28,8 @@ from cxplane.adapters.postgres.embedded import EmbeddedPostgres
 from cxplane.adapters.signing import new_private_key
 from cxplane.wiring import Settings
 from tests.connectors.fake import FakeSystem
-from tests.crash.plane import Estate, estate
 from tests.crash.land import files as journey_files
+from tests.crash.plane import Estate, estate
 from tests.loop.world import CREDIT, TENANT, release
 
 LONG = "CXPLANE_CHAOS_MINUTES" in os.environ

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -85,18 +84,19 @@ def spoilt(draw: st.DrawFn, value: Any, most: int = 3) -> Any:
         if not found:
             return draw(values)
         holder, key = draw(st.sampled_from(found))
-        change: Callable[[], None] = {
-            "delete": lambda: holder.__delitem__(key),
-            "retype": lambda: holder.__setitem__(key, draw(values)),
-            "bury": lambda: holder.__setitem__(key, deep(draw(st.sampled_from([3, 31, 40])))),
-            "rename": lambda: (
-                holder.__setitem__(draw(texts), holder.pop(key))
-                if isinstance(holder, dict)
-                else holder.append(holder[key])
-            ),
-            "swap": lambda: holder.__setitem__(key, copy.deepcopy(draw(st.sampled_from(found))[0])),
-        }[draw(st.sampled_from(["delete", "retype", "retype", "bury", "rename", "swap"]))]
-        change()
+        match draw(st.sampled_from(["delete", "retype", "retype", "bury", "rename", "swap"])):
+            case "delete":
+                del holder[key]
+            case "retype":
+                holder[key] = draw(values)
+            case "bury":
+                holder[key] = deep(draw(st.sampled_from([3, 31, 40])))
+            case "rename" if isinstance(holder, dict):
+                holder[draw(texts)] = holder.pop(key)
+            case "rename":
+                holder.append(holder[key])
+            case "swap":
+                holder[key] = copy.deepcopy(draw(st.sampled_from(found))[0])
     return value
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from cxplane.control.init import starter
 from cxplane.control.load import load
 from cxplane.control.release import build
 from cxplane.control.test import run_tests
-from cxplane.domain.errors import ControlError, CxplaneError, ExpressionError, Mistake
+from cxplane.domain.errors import CxplaneError, ExpressionError, Mistake
 from tests.fuzz.nasty import scratched, spoilt, texts, values
 from tests.fuzz.profile import bounded
 
@@ -60,19 +62,15 @@ def told(changed: dict[str, str]) -> list[Mistake]:
         if mistake.file in changed:
             assert mistake.line <= changed[mistake.file].count("\n") + 2, mistake
         assert SECRET not in str(mistake)
-    try:
+    if not found:
         load(changed)
-    except ControlError as error:
-        assert found, error
     return found
 
 
 def is_usable(changed: dict[str, str]) -> None:
     """What has no mistakes can be released, and its tests can be run, whatever comes out."""
-    try:
+    with contextlib.suppress(CxplaneError):
         asyncio.run(run_tests(build(changed), ENGINE, CEL))
-    except CxplaneError as error:
-        assert str(error)
 
 
 @st.composite
@@ -124,20 +122,74 @@ def test_a_secret_in_a_file_is_never_in_what_is_said_about_it(data: st.DataObjec
 
 
 WORDS = st.sampled_from(
-    ["input", "x", ".", "a", "(", ")", "[", "]", "{", "}", "+", "-", "*", "/", "%", "&&", "||", "!", "==", "<", "in"]
-    + ["?", ":", ",", "'a'", '"', "1", "0", "1.5", "1u", "9223372036854775807", "null", "true", "size", "map", "filter"]
-    + ["all", "exists", "has", "matches", "timestamp", "duration", "money", "sum", "distinct", "join", "days_between"]
-    + ["b'\\xff'", "'\\x00'", "r'('", "int", "double", "string", "dyn", "type", "startsWith", "zip", "now"]
+    [
+        r"input",
+        r"x",
+        r".",
+        r"a",
+        r"(",
+        r")",
+        r"[",
+        r"]",
+        r"{",
+        r"}",
+        r"+",
+        r"-",
+        r"*",
+        r"/",
+        r"%",
+        r"&&",
+        r"||",
+        r"!",
+        r"==",
+        r"<",
+        r"in",
+        r"?",
+        r":",
+        r",",
+        r"'a'",
+        r'"',
+        r"1",
+        r"0",
+        r"1.5",
+        r"1u",
+        r"9223372036854775807",
+        r"null",
+        r"true",
+        r"size",
+        r"map",
+        r"filter",
+        r"all",
+        r"exists",
+        r"has",
+        r"matches",
+        r"timestamp",
+        r"duration",
+        r"money",
+        r"sum",
+        r"distinct",
+        r"join",
+        r"days_between",
+        r"b'\xff'",
+        r"'\x00'",
+        r"r'('",
+        r"int",
+        r"double",
+        r"string",
+        r"dyn",
+        r"type",
+        r"startsWith",
+        r"zip",
+        r"now",
+    ]
 )
 
 
 @bounded(300)
 @given(st.lists(WORDS, max_size=20).map(" ".join) | st.lists(WORDS, max_size=30).map("".join) | texts, values)
 def test_an_expression_gives_a_value_or_an_expression_error(text: str, value: Any) -> None:
-    try:
-        CEL.compile(text).value({"input": value, "x": [1, 2, 3], "a": {"a": "b"}})
-    except ExpressionError as error:
-        assert str(error)
+    with contextlib.suppress(ExpressionError):
+        json.dumps(CEL.compile(text).value({"input": value, "x": [1, 2, 3], "a": {"a": "b"}}))
 
 
 @pytest.mark.parametrize(

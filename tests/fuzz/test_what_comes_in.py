@@ -186,11 +186,13 @@ def test_settings_are_read_or_the_variable_is_named(environ: dict[str, str], odd
     """And what was put into the wrong variable is not repeated: it may be a secret."""
     environ = {**environ, odd: f"postgres://u:{SECRET}@[::bad"}
     for reader in (settings_from_env, HttpLimits.from_env):
+        told = ""
         try:
             assert SECRET not in repr(reader(environ))
         except (ValueError, CxplaneError) as error:
-            assert "CXPLANE_" in str(error), error
-            assert SECRET not in str(error)
+            told = str(error)
+        assert "CXPLANE_" in told or not told
+        assert SECRET not in told
 
 
 EXPORT = sealed([line(n, amount=n) for n in range(20)], [7, 20])

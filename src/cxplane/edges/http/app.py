@@ -171,7 +171,10 @@ class Edge:
         return Streamed(answer.stream, answer.media_type, answer.headers, self.listening.give_back)
 
     async def _caller(self, request: AnyRequest, visit: Visit) -> Caller:
-        caller = await self.identity.authenticate(request.headers.get("authorization"), self.plane)
+        given = request.headers.getall("authorization", [])
+        if len(given) > 1:  # readers on the way disagree about which of them counts
+            raise CallerUnknown("there are several Authorization headers", next="Send one.")
+        caller = await self.identity.authenticate(given[0] if given else None, self.plane)
         visit.caller = caller.name
         try:
             self.buckets.take(caller.name)
@@ -298,14 +301,15 @@ def _headers(request: AnyRequest) -> dict[str, str]:
 
 
 def _key(request: AnyRequest) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is None:
+    given = request.headers.getall("idempotency-key", [])
+    if not given:
         return None
-    if not key or len(key) > 200 or not key.isprintable() or not key.isascii():
+    key = given[0]
+    if len(given) > 1 or not key or len(key) > 200 or not key.isprintable() or not key.isascii():
         raise Malformed(
             "the Idempotency-Key is not usable",
             where="Idempotency-Key",
-            next="Send 1 to 200 printable ASCII characters.",
+            next="Send it once, with 1 to 200 printable ASCII characters.",
         )
     return key
 
