@@ -24,7 +24,6 @@ class Plane:
         self._env = os.environ | {
             "CXPLANE_DSN": dsn,
             "CXPLANE_SYSTEM_BILLING_URL": f"http://127.0.0.1:{billing}",
-            "CXPLANE_DATA_KEY": "A" * 43,  # 32 zero bytes: sealing costs the same
             "CXPLANE_HTTP_RATE": "100000",
             "CXPLANE_HTTP_BURST": "200000",
             "CXPLANE_HTTP_PATIENCE": "30",  # these callers ask for more than there is, and want to wait for it

@@ -7,6 +7,7 @@ Postgres (`--sealed` entries, 0 for none): the time of a step, most of which the
 
 from __future__ import annotations
 
+import os
 import argparse
 import asyncio
 import json
