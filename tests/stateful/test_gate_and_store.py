@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -25,7 +25,7 @@ from cxplane.ports.work import Job
 from cxplane.wiring import Settings
 from tests.adapters.postgres.test_rebuild import projections
 from tests.conftest import TEMPLATE, run_sql, with_database
-from tests.fuzz.profile import bounded
+from tests.fuzz.profile import MORE, bounded
 from tests.loop.journeys import journeys
 from tests.loop.world import TENANT, release
 from tests.stateful.processes import Bank, Killed, Loop, Process
@@ -375,10 +375,11 @@ SEAL_KEY = _key()
 
 
 @pytest.mark.long
-@pytest.mark.timeout(0 if os.environ.get("CXPLANE_FUZZ") else 300)
+@pytest.mark.timeout(0 if MORE else 300)
 def test_whatever_happens_effects_record_and_budgets_agree(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXPLANE_SEAL_KEY", SEAL_KEY)
     Gates.dsn, Gates.folder = postgres, tmp_path
-    run_state_machine_as_test(Gates, settings=settings(bounded(10, None), stateful_step_count=25))
+    phases = list(Phase) if MORE else [Phase.generate]  # looking for a shorter story takes long
+    run_state_machine_as_test(Gates, settings=settings(bounded(10, None), stateful_step_count=25, phases=phases))
