@@ -98,7 +98,7 @@ async def test_outcomes_that_nobody_finds_out_are_found(store: PostgresStore, ds
     await run_sql(
         dsn,
         "insert into cxplane.intent (tenant, request, action, due, tries)"
-        f" values ('t', 'req_1', 'a.b', '{due.isoformat()}', 0)",
+        f" values ('northwind', 'req_1', 'a.b', '{due.isoformat()}', 0)",
     )
     found = {check.name: check for check in _waiting(await store.figures())}
     assert found["outcomes to be found out"].status == status
