@@ -83,11 +83,14 @@ async def test_postgres_killed_under_load_comes_back_whole(folder: Path) -> None
                     await asyncio.sleep(0.01)
 
         workers = [asyncio.create_task(load(w)) for w in range(40)]
-        for _ in range(3):
-            await asyncio.sleep(0.4)
+        kills = 0
+        while kills < 3 or not unsure:  # until one of them hit a commit on its way
+            assert kills < 15
+            await asyncio.sleep(0.2 + 0.017 * kills)
             pid, before = embedded.pid, len(confirmed)
             assert pid is not None
             pulled_out(pid)
+            kills += 1
             while embedded.pid == pid or len(confirmed) < before + 50:
                 await asyncio.sleep(0.02)
         stop.set()
