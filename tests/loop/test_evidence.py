@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ from cxplane.adapters.clock import SystemClock
 from cxplane.adapters.signing import Ed25519Signer, new_private_key, verify
 from cxplane.adapters.sinks import FolderSink
 from cxplane.adapters.telemetry import PrometheusTelemetry
+from cxplane.edges import verify_evidence
 from cxplane.loop.evidence import evidence
 from cxplane.loop.sealer import Sealer
 from cxplane.ports.store import Store
 from cxplane.record.evidence import Disclosed
+from cxplane.record.note import Key
 from tests.loop.journeys import country
-from tests.loop.world import TENANT
+from tests.loop.test_erasing import MAY_ERASE
+from tests.loop.world import TENANT, world
 
 SIGNER = Ed25519Signer(new_private_key(f"cxplane/{TENANT}"))
 NOW = datetime(2026, 3, 5, 10, 0, tzinfo=UTC)
@@ -71,3 +76,35 @@ async def test_a_value_that_was_not_sealed_there_is_not_disclosed(dsn: str, tmp_
         lie = Disclosed(first.position, ("input",), b"salt", "{}")
         with pytest.raises(ValueError, match="not the one that was sealed"):
             await evidence(here.plane.store, TENANT, request, at=NOW, disclosed=[lie])
+
+
+def verified(document: Any, folder: Path) -> subprocess.CompletedProcess[str]:
+    """By the script alone: no cxplane, no packages of others."""
+    file = folder / "case.json"
+    file.write_text(json.dumps(document))
+    key = str(Key(SIGNER.name, SIGNER.public))
+    command = [sys.executable, "-I", "-S", verify_evidence.__file__, str(file), "--key", key]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+async def test_disclosed_values_are_checked_by_a_third_party_and_after_an_erasure_the_proof_stands_without_them(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with world(dsn, plane=MAY_ERASE) as here:
+        await here.know()
+        request = (await here.ask(1234, reason="the marker of Ursula")).id
+        store, maria = here.plane.store, here.plane.caller("person:maria")
+        await seal(store, tmp_path)
+        shown = await evidence(store, TENANT, request, at=NOW, signers=[SIGNER], shown=True)
+        assert any("Ursula" in one["json"] and "1234" in one["json"] for one in shown["disclosed"])
+        done = verified(shown, tmp_path)
+        assert done.returncode == 0 and "disclosed values" in done.stdout, done.stdout + done.stderr
+        lie = json.loads(json.dumps(shown).replace("1234", "9234"))
+        assert verified(lie, tmp_path).returncode != 0
+        await here.plane.erase(maria, "c1", reason="letter of 5 March")
+        await seal(store, tmp_path)
+        after = await evidence(store, TENANT, request, at=NOW, signers=[SIGNER], shown=True)
+        assert after["disclosed"] == [] and "Ursula" not in json.dumps(after)
+        assert [one["line"] for one in after["entries"][:4]] == [one["line"] for one in shown["entries"][:4]]
+        done = verified(after, tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr

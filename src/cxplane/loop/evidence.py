@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -28,13 +29,16 @@ async def evidence(
     disclosed: Sequence[Disclosed] = (),
     shown: bool = False,
 ) -> JsonObject:
-    """The evidence file of a request or run. `disclosed`: private values that were opened for it; `shown`: whether the
-    explanation may use private values. NotFound; NotSealed while an entry is not under a checkpoint.
+    """The evidence file of a request or run. `shown`: whether private values are disclosed, each with what its commitment
+    is checked by, and the explanation may use them; `disclosed`: more of them. NotFound; NotSealed while an entry is not
+    under a checkpoint.
     """
     streams = await _streams(store, tenant, case)
     sealed = await sealed_of(store, tenant)
     proven = await prove_lines(store, tenant, sealed, await store.seals.lines_of(tenant, streams, ["seal.key"]))
     by_position = {p.position: p.line for p in proven}
+    if shown:
+        disclosed = [*disclosed, *await _disclosed(store, tenant, by_position)]
     for value in disclosed:
         if not opens_in(by_position[value.position], value):
             raise ValueError(f"the value disclosed at position {value.position} is not the one that was sealed")
@@ -54,6 +58,15 @@ async def evidence(
     }
     keys = [(Key(s.name, s.public), s.sign) for s in signers]
     return {**document, "signature": str(sign(to_sign(document), keys)) if keys else None}
+
+
+async def _disclosed(store: Store, tenant: str, lines: Mapping[int, str]) -> list[Disclosed]:
+    found = []
+    for position, line in lines.items():
+        private = json.loads(line)["data"]["private"]
+        for path, salt, text in await store.disclosed(tenant, private) if private else ():
+            found.append(Disclosed(position, path, salt, text))
+    return found
 
 
 async def _streams(store: Store, tenant: str, case: str) -> list[str]:

@@ -191,6 +191,11 @@ class Store(Protocol):
         """Newest first, with the cursor of the next page. `since` and `until` (exclusive) bound when it was asked."""
         ...
 
+    async def disclosed(self, tenant: str, private: JsonObject) -> Sequence[tuple[tuple[str, ...], bytes, str]]:
+        """(path, salt, JSON) of the values in an entry's `private` as it is sealed: what a third party needs to check them
+        against their commitments. Values in lists, and those whose key was destroyed, are not among them."""
+        ...
+
     async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:
         """All entries of one stream, oldest first."""
         ...

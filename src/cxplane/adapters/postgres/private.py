@@ -9,7 +9,7 @@ from typing import Any
 
 from cxplane.adapters.postgres import rows
 from cxplane.adapters.postgres.connect import malformed
-from cxplane.adapters.postgres.sealing import Damaged, Key, key_ids, opened, sealed_private
+from cxplane.adapters.postgres.sealing import Damaged, Key, disclosed, key_id, key_ids, opened, sealed_private
 from cxplane.adapters.postgres.subject_keys import SubjectKeys
 from cxplane.domain.errors import StoreError
 from cxplane.domain.record import Entry, NewEntry, Write
@@ -52,6 +52,20 @@ class Private:
         keys, _ = await self.keys.to_open(tenant, ids)
         return [_plain(value, keys) for value in values]
 
+    async def disclosed(self, tenant: str, private: Mapping[str, Any]) -> list[tuple[tuple[str, ...], bytes, str]]:
+        """(path, salt, JSON) of each value that is sealed under a name, where its key is still there."""
+        values = list(_named(private, ()))
+        keys, _ = await self.keys.to_open(tenant, {id for _, text in values if (id := key_id(text))})
+        found = []
+        for path, text in values:
+            if (key := keys.get(key_id(text) or "")) is not None:
+                try:
+                    salt, plain = disclosed(key, text)
+                except Damaged as problem:
+                    raise _changed(problem) from None
+                found.append((path, salt, plain.decode()))
+        return found
+
     async def entries(self, tenant: str, found: Iterable[Any]) -> list[Entry]:
         """Entries from rows as `rows.ENTRY` lists them."""
         read = [rows.entry(row) for row in found]
@@ -78,6 +92,18 @@ def _plain(value: Any, keys: Mapping[str, Key | None]) -> Any:
     try:
         return opened(value, keys)
     except Damaged as problem:
-        raise StoreError(
-            f"the record was changed: {problem}", next="Run `cxplane audit verify` on an export, and restore a backup."
-        ) from None
+        raise _changed(problem) from None
+
+
+def _changed(problem: Damaged) -> StoreError:
+    return StoreError(
+        f"the record was changed: {problem}", next="Run `cxplane audit verify` on an export, and restore a backup."
+    )
+
+
+def _named(value: Any, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], str]]:
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from _named(one, (*path, name))
+    elif key_id(value) is not None:
+        yield path, value

@@ -51,6 +51,7 @@ from cxplane.domain.record import (
 )
 from cxplane.domain.release import ReleaseInfo
 from cxplane.domain.retention import Retention
+from cxplane.domain.values import JsonObject
 from cxplane.ports.seal import Seals
 from cxplane.ports.store import ErasureStore, Figures, RunStore
 
@@ -214,6 +215,9 @@ class PostgresStore:
                 where.append(f"at {word} ${len(values)}")
         found, after = await self._newest("cxplane.request", rows.REQUEST, "at", where, values, cursor, limit)
         return [rows.request_row(r) for r in found], after
+
+    async def disclosed(self, tenant: str, private: JsonObject) -> Sequence[tuple[tuple[str, ...], bytes, str]]:
+        return await self._private.disclosed(tenant, private)
 
     async def stream(self, tenant: str, stream: str) -> Sequence[Entry]:
         found = await self._rows(
