@@ -1,1 +1,1 @@
-"""Our machinery: what fits the ports from our side. Only `wiring.py` chooses among these."""
+"""Our machinery: what fits the ports from our side. Only `wiring` chooses among these."""

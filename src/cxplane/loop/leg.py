@@ -21,25 +21,20 @@ import msgspec
 
 from cxplane.domain.decision import Allowed, Decision, Held, Refused
 from cxplane.domain.entries import (
-    approval_decided,
     decision_entry,
     request_entry,
 )
 from cxplane.domain.errors import Conflict, Malformed, NotFound
 from cxplane.domain.outcome import Outcome, Status
-from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write, subject_of
+from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write
 from cxplane.domain.run import (
     INTERNAL,
-    Advanced,
     AskAction,
     ChildEnded,
-    Due,
     Effect,
     Event,
-    Heard,
     MoveTask,
     OpenTask,
-    Run,
     RunState,
     RunStatus,
     SendSignal,
@@ -50,31 +45,27 @@ from cxplane.domain.run import (
     Unasked,
     UndoRequest,
     Went,
-    internal_task,
     state_from,
 )
 from cxplane.domain.run_entries import run_told
-from cxplane.journeys.advance import advance
 from cxplane.journeys.migrate import carried, preview
 from cxplane.journeys.program import Program
-from cxplane.journeys.waits import due
 from cxplane.loop.asking import Asked, request_for, stays
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import FIRST_LOOK, Gate
 from cxplane.loop.live import Live
-from cxplane.loop.mail import event_of, settled_by, settled_outcome, stands, word
+from cxplane.loop.mail import event_of, run_of, settled_by, settled_outcome, stands, time_come, word
 from cxplane.loop.pulse import Pulse, WhileAwake
-from cxplane.loop.run_entries import advanced_entry, task_moved, task_opened
+from cxplane.loop.run_entries import advanced_entry, stuck_task, task_moved, task_opened
 from cxplane.loop.triggers import Triggers
+from cxplane.loop.withdrawing import unwanted, withdrawn
+from cxplane.loop.working_out import weight, worked_out
 
 log = logging.getLogger("cxplane.journeys")
-_encode = msgspec.json.Encoder(enc_hook=str).encode
-
 
 MOST_ROUNDS = 10_000  # of asking without a wait, in one leg
 KEPT_BACK = 25  # rounds until what was only read goes on record, and mail is looked for
 MOST_STATE = 1_000_000  # bytes of a state, as JSON
-HEAVY = 4096  # bytes of input and state from which on a run is worked out beside the others, in a thread
 
 
 class LostRun(Exception):
@@ -95,17 +86,7 @@ class Leg:
         self._program = program
         self._release = taken.row.release
         state = state_from(taken.state) if taken.state is not None else RunState()
-        self._run = Run(
-            id=taken.row.id,
-            tenant=gate.tenant,
-            journey=taken.row.journey,
-            release=taken.row.release,
-            started_at=taken.row.started_at,
-            input=taken.input,
-            customer=taken.row.customer,
-            conversation=taken.row.conversation,
-            state=state,
-        )
+        self._run = run_of(taken, gate.tenant, state)
         self._parent = taken.row.parent
         self._before = state if taken.state is not None else None  # what timers and listens on record say
         self._fence = taken.fence
@@ -124,7 +105,7 @@ class Leg:
         self._target: tuple[str, Program | None] | None = None  # release and definition that it is told to go by
         self._more = False
         self._changed = False
-        self._input_weight, self._state_weight = len(_encode(taken.input)), len(_encode(state))
+        self._input_weight, self._state_weight = weight(taken.input), weight(state)
         self._not_before: datetime | None = None  # a time that the store's clock says has come
 
     async def work(self) -> None:
@@ -197,12 +178,7 @@ class Leg:
 
     def _time(self, body: Mapping[str, Any]) -> list[Event]:
         """The store's clock said that it has come, whatever ours says. One for a wait that has gone is nothing."""
-        come = datetime.fromisoformat(body["due"])
-        found: list[Event] = [
-            Due(token, what)
-            for token, what, at in due(self._run.state)
-            if body["name"] == f"{token}:{what}" and datetime.fromisoformat(at) <= come
-        ]
+        come, found = time_come(body, self._run.state)
         if found and (self._not_before is None or self._not_before < come):
             self._not_before = come
         return found
@@ -238,7 +214,8 @@ class Leg:
             try:
                 if isinstance(event, Told) and event.what == "migrate":
                     self._migrate(event)
-                step = await self._worked_out(event)
+                heavy = self._input_weight + self._state_weight
+                step = await worked_out(self._program, self._run, event, self._now(), heavy)
             except ValueError as problem:  # a person told it something that cannot be
                 log.info("run %s: %s", self._run.id, problem)
                 self._went.append(Went("", "told", "invalid", str(problem)))
@@ -255,15 +232,8 @@ class Leg:
         waited = {t.wait.request for t in self._run.state.tokens if t.wait is not None}
         self._asks = [a for a in self._asks if isinstance(a, UndoRequest) or a.request in waited]
 
-    async def _worked_out(self, event: Event) -> Advanced:
-        """`advance`; where there is much to go through, in a thread, so that other runs and callers are served meanwhile."""
-        brought = len(_encode(event.data)) if isinstance(event, Heard) else 0
-        if self._input_weight + self._state_weight + brought < HEAVY:
-            return advance(self._program, self._run, event, self._now())
-        return await asyncio.to_thread(advance, self._program, self._run, event, self._now())
-
     def _weight(self, state: RunState) -> int:
-        self._state_weight = len(_encode(state))
+        self._state_weight = weight(state)
         return self._state_weight
 
     def _migrate(self, event: Told) -> None:
@@ -368,19 +338,8 @@ class Leg:
 
     async def _withdraw(self) -> bool:
         """What is held for a way that leads nowhere any more is not wanted: nobody need decide it, and nothing waits for it."""
-        for token in self._run.state.tokens:
-            request = (
-                token.wait.request if token.lost and token.wait is not None and token.wait.kind == "call" else None
-            )
-            row = await self._store.request(self._tenant, request) if request is not None else None
-            if row is None or row.status != Status.HELD or row.approval is None:
-                continue
-            by, now = f"journey:{self._run.journey}", self._gate.clock.now()
-            why = "the run does not want it any more"
-            subject = subject_of(row.customer, row.conversation)
-            entry = approval_decided(
-                row.approval, row.id, status="rejected", by=by, at=now, subject=subject, comment=why
-            )
+        async for row, approval in unwanted(self._store, self._run):
+            entry = withdrawn(self._run, row, approval, at=self._gate.clock.now())
             if self._changed:  # first that it is not wanted, then that it is withdrawn
                 await self._commit(rest=False)
             write = Write(self._tenant, (entry,), fence=self._fence, expect=(row.id, Status.HELD))
@@ -467,10 +426,9 @@ class Leg:
         state = self._run.state
         told = {"name": INTERNAL, "text": why, "step": ""}
         self._run = replace(self._run, state=msgspec.structs.replace(state, status=RunStatus.STUCK, error=told))
-        team = self._program.journey.charter.exceptions
         aside = [m.ref for m in self._mail if m.body["kind"] != "told"]
         text = f"{why} ({len(aside)} pieces of mail laid aside)" if aside else why
-        task = OpenTask(internal_task(self._run), "", "stuck", team, text=text, show={"error": INTERNAL})
+        task = stuck_task(self._program, self._run, text)
         now = self._gate.clock.now()
         self._pending, self._expect = [task_opened(self._run, task, at=now, release=self._release)], None
         self._took = aside

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from cxplane.domain.decision import Refused
 from cxplane.domain.entries import outcome_from
 from cxplane.domain.outcome import Outcome, Status
-from cxplane.domain.record import Entry, RequestRow
-from cxplane.domain.run import Answered, ChildEnded, Due, Event, Heard, Settled, Started, Told, Unasked
+from cxplane.domain.record import Entry, RequestRow, TakenRun
+from cxplane.domain.run import Answered, ChildEnded, Due, Event, Heard, Run, RunState, Settled, Started, Told, Unasked
+from cxplane.journeys.waits import due
 from cxplane.ports.store import Store
+
+
+def run_of(taken: TakenRun, tenant: str, state: RunState) -> Run:
+    """The run that was taken over, as `advance` wants it."""
+    row = taken.row
+    return Run(
+        id=row.id,
+        tenant=tenant,
+        journey=row.journey,
+        release=row.release,
+        started_at=row.started_at,
+        input=taken.input,
+        customer=row.customer,
+        conversation=row.conversation,
+        state=state,
+    )
 
 
 def event_of(body: Mapping[str, Any], private: Mapping[str, Any]) -> Event | None:
@@ -49,6 +67,16 @@ def event_of(body: Mapping[str, Any], private: Mapping[str, Any]) -> Event | Non
             )
         case _:
             return None
+
+
+def time_come(body: Mapping[str, Any], state: RunState) -> tuple[datetime, list[Event]]:
+    """(the time that mail says has come, the waits of the run that it is for). One for a wait that has gone is nothing."""
+    come = datetime.fromisoformat(body["due"])
+    return come, [
+        Due(token, what)
+        for token, what, at in due(state)
+        if body["name"] == f"{token}:{what}" and datetime.fromisoformat(at) <= come
+    ]
 
 
 async def stands(store: Store, tenant: str, request: str) -> list[Settled]:

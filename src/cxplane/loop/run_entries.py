@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cxplane.domain.record import NewEntry, subject_of
-from cxplane.domain.run import MoveTask, OpenTask, Run, RunState, RunStatus, Went, state_body
+from cxplane.domain.run import INTERNAL, MoveTask, OpenTask, Run, RunState, RunStatus, Went, internal_task, state_body
 from cxplane.journeys.program import Program
 from cxplane.journeys.waits import describe_waits, due, listening
 
@@ -65,6 +65,12 @@ def advanced_entry(
 
 def _listens(state: RunState) -> list[list[str]]:
     return [list(pair) for pair in sorted({(type, key) for _, type, key in listening(state)})]
+
+
+def stuck_task(program: Program, run: Run, text: str) -> OpenTask:
+    """For who takes what goes wrong in a journey: a leg of the run cannot be done."""
+    team = program.journey.charter.exceptions
+    return OpenTask(internal_task(run), "", "stuck", team, text=text, show={"error": INTERNAL})
 
 
 def task_opened(run: Run, task: OpenTask, *, at: datetime, release: str) -> NewEntry:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,12 +17,12 @@ from cxplane.domain.values import Json, JsonObject, derived_id, new_id
 from cxplane.domain.views import RunView
 from cxplane.journeys.advance import advance
 from cxplane.journeys.draw import definition, path
-from cxplane.journeys.migrate import preview
 from cxplane.journeys.program import Program
 from cxplane.journeys.serverless import export
 from cxplane.journeys.timeline import timeline
 from cxplane.loop.access import may, must, sees_record
 from cxplane.loop.live import Live, Releases
+from cxplane.loop.migrating import fates, known
 from cxplane.loop.run_views import journey_view, run_view
 from cxplane.loop.tasks import checked
 from cxplane.loop.triggers import Signal, Triggers
@@ -31,7 +30,6 @@ from cxplane.ports.clock import Clock
 from cxplane.ports.store import Store
 
 STEERING = ("suspend", "resume", "cancel", "retry", "skip", "move", "fail")
-PAGE = 1000
 TOGETHER = 200  # entries that share a commit
 
 
@@ -305,25 +303,9 @@ class Journeys:
             raise Malformed(what, where="/from", next=hint)
         old = self._program(await self._releases.at(old_hash), journey)
         new = self._program(await self._releases.at(new_hash), journey)
-        _known(positions, old, new)
-        same: list[str] = []
-        standing: Counter[str] = Counter()
-        mapped: list[JsonObject] = []
-        impossible: list[JsonObject] = []
-        after = ""
-        while page := await self._store.runs.under_way(self._tenant, journey, old_hash, after=after, limit=PAGE):
-            for id, _status, state in page:
-                found = preview(old, new, state_from(state or {}), positions)
-                told = {"run": id, "at": list(found.at), "to": list(found.to), "why": found.why}
-                if found.kind == "same":
-                    same.append(id)
-                    standing.update(found.at)
-                elif found.kind == "mapped":
-                    mapped.append(told)
-                else:
-                    impossible.append(told)
-            after = page[-1][0]
-        going = [*same, *(str(m["run"]) for m in mapped)] if apply else []
+        known(positions, old, new)
+        found = await fates(self._store.runs, self._tenant, old_hash, old, new, positions)
+        going = found.going() if apply else []
         for start in range(0, len(going), TOGETHER):
             await asyncio.gather(
                 *(
@@ -345,11 +327,7 @@ class Journeys:
             "journey": journey,
             "from": old_hash,
             "to": new_hash,
-            "runs": len(same) + len(mapped) + len(impossible),
-            "same": len(same),
-            "standing": dict(sorted(standing.items())),
-            "mapped": mapped,
-            "impossible": impossible,
+            **found.told(),
             "moved": len(going),
         }
 
@@ -455,12 +433,3 @@ class Journeys:
         if task.person is not None and not task.escalated:
             return caller.kind is CallerKind.PERSON and caller.id == task.person
         return caller.team == task.team
-
-
-def _known(positions: Mapping[str, str], old: Program, new: Program) -> None:
-    """Malformed where a map names a step that is in neither: a slip that would only be seen when it is too late."""
-    for before, after in positions.items():
-        for name, program, which in ((before, old, "old"), (after, new, "new")):
-            if name not in program.nodes:
-                what = f"the {which} version has no step {name!r}"
-                raise Malformed(what, where="/positions", next=f"Its steps: {', '.join(program.nodes)}.")

@@ -1,1 +1,1 @@
-"""What we need from outside, as protocols. `wiring.py` alone chooses who fits."""
+"""What we need from outside, as protocols. `wiring` alone chooses who fits."""

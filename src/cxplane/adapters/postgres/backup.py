@@ -14,7 +14,7 @@ import tarfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -107,7 +107,7 @@ async def _write(dsn: str, out: BinaryIO, tell: Tell) -> Manifest:
     try:
         with asking(), seeing_all():
             async with link.transaction(isolation="repeatable_read", readonly=True):
-                made_at = datetime.now(UTC)
+                made_at = await link.fetchval("select now()")
                 snapshot = await link.fetchval("select pg_export_snapshot()")
                 schema, major = await _about(link)
                 position = await link.fetchval("select coalesce(max(position), 0) from cxplane.entry")

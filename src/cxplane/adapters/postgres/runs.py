@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from cxplane.adapters.postgres import rows
 from cxplane.adapters.postgres.private import Private
+from cxplane.adapters.postgres.questions import Questions
 from cxplane.adapters.postgres.together import Together
 from cxplane.domain.record import TakenRun, subject_of
 from cxplane.domain.run import RunRow, TaskRow
@@ -17,25 +18,10 @@ from cxplane.domain.values import JsonObject
 _LIVE = "status not in ('done', 'failed', 'cancelled')"
 
 
-class Asking(Protocol):
-    async def _rows(self, sql: str, *values: Any, patience_s: float = ...) -> list[Any]: ...
-
-    async def _newest(
-        self,
-        table: str,
-        columns: str,
-        by: str,
-        where: list[str],
-        values: list[Any],
-        cursor: str | None,
-        limit: int,
-    ) -> tuple[list[Any], str | None]: ...
-
-
 class Runs:
     """The part of the store that journeys use. See `ports.store`."""
 
-    def __init__(self, asking: Asking, private: Private) -> None:
+    def __init__(self, asking: Questions, private: Private) -> None:
         self._ask, self._private = asking, private
         self._taker = Together(self._take)
 

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -14,13 +13,13 @@ import asyncpg
 from cxplane.adapters.operator_key import OperatorKey, from_vault
 from cxplane.adapters.postgres import rows
 from cxplane.adapters.postgres.access import Access, open_access
+from cxplane.adapters.postgres.api_keys import ApiKeys
+from cxplane.adapters.postgres.budgets import Budgets
 from cxplane.adapters.postgres.connect import (
     COMMAND_S,
     CONNECT_S,
-    PATIENCE_S,
     as_it_was,
     asking,
-    connect,
     connecting,
     prepare,
     session,
@@ -28,20 +27,19 @@ from cxplane.adapters.postgres.connect import (
 from cxplane.adapters.postgres.erasing import Erasing
 from cxplane.adapters.postgres.figures import figures
 from cxplane.adapters.postgres.private import Private
+from cxplane.adapters.postgres.releases import Releases
 from cxplane.adapters.postgres.runs import Runs
 from cxplane.adapters.postgres.seals import PostgresSeals
 from cxplane.adapters.postgres.subject_keys import SubjectKeys
 from cxplane.adapters.postgres.together import Together
 from cxplane.adapters.postgres.writer import WAITING, Writer
 from cxplane.domain.customer import Customer, Situation
-from cxplane.domain.errors import KeyDestroyed, StoreUnavailable
+from cxplane.domain.errors import KeyDestroyed
 from cxplane.domain.record import (
     ALL,
     AppendResult,
     ApprovalRow,
-    BudgetUse,
     Entry,
-    KeyRow,
     KeyTaken,
     Line,
     OpenIntent,
@@ -49,14 +47,12 @@ from cxplane.domain.record import (
     Wanted,
     Write,
 )
-from cxplane.domain.release import ReleaseInfo
 from cxplane.domain.retention import Retention
 from cxplane.domain.values import JsonObject
 from cxplane.ports.seal import Seals
 from cxplane.ports.store import ErasureStore, Figures, RunStore
 
 READERS = 8
-SLOW_S = 3600.0  # for what looks at every entry
 
 
 async def open_store(
@@ -89,24 +85,11 @@ async def open_store(
     return store
 
 
-_SPENT = """
-select v ->> 0, v ->> 1, v ->> 2, sum((v ->> 3)::bigint)::bigint, sum((v ->> 4)::bigint)::bigint, sum((v ->> 5)::bigint)::bigint
-from cxplane.entry e cross join lateral jsonb_array_elements(e.takes -> 'reserve') v
-where e.tenant = $1 and e.position < $2 and ($6::timestamptz is null or e.at >= $6) and e.takes ? 'reserve'
-    and (v ->> 0, v ->> 1, v ->> 2) in (select * from unnest($3::text[], $4::text[], $5::text[]))
-    and not exists (
-        select from cxplane.entry f
-        where f.stream = case jsonb_typeof(e.takes -> 'claim') when 'array' then e.takes -> 'claim' ->> 2 else e.stream end
-            and f.tenant = $1 and f.position > e.position and f.position < $2 and cxplane.frees(f.kind, f.body))
-group by 1, 2, 3
-"""
-
-
-class PostgresStore:
+class PostgresStore(Budgets, Releases, ApiKeys):
     """Made by `open_store`. Readers have connections of their own, so that no question waits for a commit."""
 
     def __init__(self, dsn: str, pool: Any, access: Access, operator: OperatorKey) -> None:
-        self._dsn, self._pool, self.access = dsn, pool, access
+        super().__init__(dsn, pool, access)
         self.subject_keys = SubjectKeys(self._rows, operator)
         self._private = Private(self.subject_keys)
         self._writer = Writer(dsn, access)
@@ -328,92 +311,6 @@ class PostgresStore:
             rows.customer(r, attributes, identities) for r, (attributes, identities) in zip(found, kept, strict=True)
         ]
 
-    # budgets, releases, keys --------------------------------------------------------------------------
-
-    async def budget_uses(self, tenant: str, *, since: str | None = None) -> Sequence[BudgetUse]:
-        found = await self._rows(
-            "select budget, scope, span, money, count, risk from cxplane.budget_use"
-            " where tenant = $1 and ($2::text is null or span >= $2) order by budget, span, scope",
-            tenant,
-            since,
-        )
-        return [BudgetUse(*r) for r in found]
-
-    async def spent(
-        self, tenant: str, counters: Sequence[tuple[str, str, str]], *, before: int, since: datetime | None = None
-    ) -> Sequence[BudgetUse]:
-        if not counters:
-            return []
-        budgets, scopes, spans = (list(column) for column in zip(*counters, strict=True))
-        found = await self._rows(_SPENT, tenant, before, budgets, scopes, spans, since)
-        return [BudgetUse(*r) for r in found]
-
-    async def save_release(self, tenant: str, hash: str, files: Mapping[str, str]) -> None:
-        await self._rows(
-            "insert into cxplane.release_files (tenant, hash, files) values ($1, $2, $3) on conflict do nothing",
-            tenant,
-            hash,
-            dict(files),
-        )
-
-    async def release_files(self, tenant: str, hash: str) -> Mapping[str, str] | None:
-        row = await self._row("select files from cxplane.release_files where tenant = $1 and hash = $2", tenant, hash)
-        files: Mapping[str, str] | None = row["files"] if row else None
-        return files
-
-    async def releases(self, tenant: str) -> Sequence[ReleaseInfo]:
-        found = await self._rows(
-            "select hash, at, by, note, live, gates from cxplane.release where tenant = $1 order by at desc, hash",
-            tenant,
-        )
-        return [ReleaseInfo(*r) for r in found]
-
-    async def live_release(self, tenant: str) -> str | None:
-        row = await self._row("select hash from cxplane.release where tenant = $1 and live", tenant)
-        return str(row["hash"]) if row else None
-
-    async def key_by_hash(self, tenant: str, hash: str) -> KeyRow | None:
-        row = await self._row(f"select {rows.KEY} from cxplane.api_key where hash = $2 and tenant = $1", tenant, hash)
-        return rows.key_row(row) if row else None
-
-    async def keys(self, tenant: str) -> Sequence[KeyRow]:
-        found = await self._rows(
-            f"select {rows.KEY} from cxplane.api_key where tenant = $1 order by created_at, id", tenant
-        )
-        return [rows.key_row(r) for r in found]
-
-    async def key_used(self, tenant: str, id: str, day: date) -> None:
-        await self._rows(
-            "insert into cxplane.key_use as u (tenant, id, day) values ($1, $2, $3)"
-            " on conflict (tenant, id) do update set day = excluded.day where u.day < excluded.day",
-            tenant,
-            id,
-            day,
-        )
-
-    async def key_uses(self, tenant: str) -> Mapping[str, date]:
-        found = await self._rows("select id, day from cxplane.key_use where tenant = $1", tenant)
-        return {r["id"]: r["day"] for r in found}
-
-    # conformance evidence -----------------------------------------------------------------------------
-
-    async def save_conformance(
-        self, tenant: str, action: str, contract: str, result: Mapping[str, object], at: datetime
-    ) -> None:
-        await self._rows(
-            "insert into cxplane.conformance (tenant, action, contract, result, at) values ($1, $2, $3, $4, $5)"
-            " on conflict (tenant, action, contract) do update set result = excluded.result, at = excluded.at",
-            tenant,
-            action,
-            contract,
-            dict(result),
-            at,
-        )
-
-    async def conformance(self, tenant: str) -> Mapping[tuple[str, str], Mapping[str, object]]:
-        found = await self._rows("select action, contract, result from cxplane.conformance where tenant = $1", tenant)
-        return {(r["action"], r["contract"]): r["result"] for r in found}
-
     # the store itself ---------------------------------------------------------------------------------
 
     async def ping(self) -> None:
@@ -456,53 +353,3 @@ class PostgresStore:
             await asyncio.sleep(0.001)
         await self._writer.aclose()
         self._pool.terminate()
-
-    # -------------------------------------------------------------------------------------------------
-
-    async def _rows(self, sql: str, *values: Any, patience_s: float = PATIENCE_S) -> list[Any]:
-        """One round trip. While Postgres restarts, a question is asked again for a moment."""
-        until = time.monotonic() + patience_s
-        while True:
-            try:
-                with asking():
-                    found: list[Any] = await self._pool.fetch(sql, *values)
-                    return found
-            except StoreUnavailable:
-                if time.monotonic() >= until:
-                    raise
-            await asyncio.sleep(0.05)
-
-    async def _slow(self, sql: str, *values: Any, owner: bool = False) -> list[Any]:
-        """On a connection of its own, for as long as it takes; not asked again by itself. `owner`: of the tables, not of a tenant."""
-        link = await connect(self._dsn, "cxplane slow", None if owner else self.access)
-        try:
-            with asking():
-                found: list[Any] = await link.fetch(sql, *values, timeout=SLOW_S)
-                return found
-        finally:
-            link.terminate()
-
-    async def _row(self, sql: str, *values: Any) -> Any:
-        found = await self._rows(sql, *values)
-        return found[0] if found else None
-
-    async def _newest(
-        self,
-        table: str,
-        columns: str,
-        by: str,
-        where: list[str],
-        values: list[Any],
-        cursor: str | None,
-        limit: int,
-    ) -> tuple[list[Any], str | None]:
-        """A page of rows, newest first, and where the next one starts."""
-        if cursor is not None:
-            values += rows.time_cursor(cursor)
-            where.append(f"({by}, id) < (${len(values) - 1}, ${len(values)})")
-        values.append(limit + 1)
-        found = await self._rows(
-            f"select {columns} from {table} where {' and '.join(where)} order by {by} desc, id desc limit ${len(values)}",
-            *values,
-        )
-        return found[:limit], rows.cursor(found[limit - 1][by], found[limit - 1]["id"]) if len(found) > limit else None
