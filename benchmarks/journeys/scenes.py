@@ -39,7 +39,7 @@ async def parked(made: Ours, *, count: int, wake: int, seconds: float) -> dict[s
     async with made.plane(work=True) as worker, made.plane(work=False, drives=True) as desk:
         await worker.tell(do="memory")
         before = memory_mb(worker.pid)
-        await park(made, desk, count)
+        await park(made, desk, count, seeds=wake + 1)
         for table in ("run", "mailbox", "timer", "listen"):  # what copying leaves behind is no cost of waiting
             await made.execute(f"vacuum analyze cxplane.{table}")
         await made.execute("checkpoint")
