@@ -19,7 +19,7 @@ import pytest
 from cxplane.adapters.postgres.store import PostgresStore
 from cxplane.domain.record import NewEntry, Write
 
-T = "acme"
+T = "northwind"
 NOW = datetime(2026, 3, 5, 10, 0, tzinfo=UTC)
 CALL = [sys.executable, "-m", "cxplane.edges.cli", "export"]
 
@@ -62,7 +62,7 @@ async def test_a_folder_holds_the_record_the_manifest_and_the_releases(
     dsn: str, store: PostgresStore, tmp_path: Path
 ) -> None:
     await fill(store, 1, 50)
-    files = {"plane.yaml": "tenant: acme\n", "catalog/a/b.yaml": "é\r\n"}
+    files = {"plane.yaml": "tenant: northwind\n", "catalog/a/b.yaml": "é\r\n"}
     await store.save_release(T, "abc", files)
     made = NewEntry("release.made", "abc", NOW, "operator:x", {"hash": "abc", "gates": {}}, release="abc")
     await store.append(Write(T, (made, NewEntry("release.live", "abc", NOW, "x", {"hash": "abc"}, release="abc"))))

@@ -28,7 +28,7 @@ from cxplane.loop.feed import Feed
 from tests.edges.running import Running, set_up, until
 from tests.edges.world import SaidPlane, edge, problem
 
-T = "acme"
+T = "northwind"
 NOW = datetime(2026, 3, 5, 10, 0, tzinfo=UTC)
 _EVENT = re.compile(rb"id: (\d+)\ndata: (\{[^\n]*\})\n\n")
 

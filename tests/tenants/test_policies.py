@@ -12,7 +12,8 @@ import pytest
 from cxplane.adapters.postgres.access import Guard, live_tenants, open_access
 from cxplane.adapters.postgres.connect import connect
 from cxplane.adapters.postgres.store import PostgresStore, open_store
-from cxplane.domain.entries import customer_changed, release_live, release_made
+from cxplane.domain.customer_entries import conversation_opened, customer_changed
+from cxplane.domain.entries import release_live, release_made
 from cxplane.domain.errors import StoreError
 from cxplane.domain.record import NewEntry, Write
 from tests.conftest import with_database
@@ -22,6 +23,7 @@ from tests.contracts.test_store import allowed, held
 NOW = datetime.now(UTC)
 SHARED = {"alembic_version", "release_name", "pgqueuer_log", "pgqueuer_statistics", "pgqueuer_schedules"}
 """Tables without a tenant: no row of theirs says anything of one, beyond hashes of releases."""
+MOVED = "0, 1, 1, 'f', 'note', now(), '{0}', '{1}', '{1}', array[sha256('x')])"
 
 
 async def tables(link: Any, *, with_tenant: bool) -> list[str]:
@@ -43,12 +45,27 @@ async def fill(store: PostgresStore) -> None:
     await store.append(Write(t, (customer_changed("c1", attributes={"of": t}, identities=[], **by),)))
     await store.append(Write(t, (release_made("aa", note="", gates={}, **by), release_live("aa", previous=None, **by))))
     await store.append(Write(t, begun("run1").entries, new_run=begun("run1").new_run))
+    await store.append(Write(t, (conversation_opened("talk", customer="c1", channel="chat", **by),)))
+    await store.append(Write(t, (NewEntry("customer.hold", "c2", NOW, "x", {"on": True}),)))
+
+
+async def seal(dsn: str, tenant: str) -> None:
+    """A key of a customer whose time is over, and a tree with a tile that does not agree with the record."""
+    owner = await asyncpg.connect(dsn)
+    await owner.execute(
+        "insert into cxplane.subject_key (tenant, id, subject, shelf, ends, made_at, wrapped_by, wrapped)"
+        " values ($1, 'sk1', 'c1', 'health/2019', '2020-01-01', '2019-01-01', 'op', 'wrapped')",
+        tenant,
+    )
+    await owner.execute("select cxplane.seal_move($1, 'tree', " + MOVED, tenant)
+    await owner.close()
 
 
 @pytest.fixture
-async def both(store: PostgresStore, elsewhere: PostgresStore) -> tuple[PostgresStore, PostgresStore]:
-    await fill(store)
-    await fill(elsewhere)
+async def both(dsn: str, store: PostgresStore, elsewhere: PostgresStore) -> tuple[PostgresStore, PostgresStore]:
+    for one in (store, elsewhere):
+        await fill(one)
+        await seal(dsn, one.tenant)
     return store, elsewhere
 
 
@@ -67,6 +84,7 @@ async def test_every_table_with_a_tenant_is_under_a_policy_that_holds_its_owner_
 ) -> None:
     named = await tables(link, with_tenant=True)
     assert {"entry", "request", "customer", "api_key", "pgqueuer", "run", f"entry_{NOW:%Y_%m}"} <= set(named)
+    assert {"seal", "checkpoint", "tile", "subject_key"} <= set(named)
     open_ones = await link.fetch(
         "select relname from pg_class c where relnamespace = 'cxplane'::regnamespace and relname = any ($1) and not ("
         "relrowsecurity and relforcerowsecurity and exists (select from pg_policy where polrelid = c.oid))",
@@ -143,10 +161,29 @@ FUNCTIONS = {
     " values ('other', 'k9', 'x', 'h9', now(), 'x')",
     "guard": "select cxplane.guard()",
     "guard_table": "select cxplane.guard_table('cxplane.customer')",
+    "seal_next": "select positions from cxplane.seal_next('other', 100)",
+    "seal_move": "select cxplane.seal_move('other', 'another', " + MOVED,
+    "seal_move on": "select cxplane.seal_move('other', 'tree', "
+    "1, 2, 2, 'f', 'forged', now(), '{0}', '{1}', '{1}', array[sha256('y')])",
+    "seal_differs": "select cxplane.seal_differs('other', 0, 10)",
+    "subjects_of": "select 1 from unnest(cxplane.subjects_of('other', 'c1')) s where s <> 'c1'",
+    "on_hold": "select cxplane.on_hold('other', 'c2')",
+    "live_of": "select 1 from cxplane.live_of('other', 'c1') l where l <> '{}'",
+    "left_of": "select 1 from cxplane.left_of('other', 'c1') l"
+    " where 0 < any (array[l ->> 'looked_at', l ->> 'living_keys', l ->> 'rows']::int[])",
+    "needed": "select cxplane.needed('other', 'c1', now() + interval '1 year')",
+    "destroy_keys": "select 1 from cxplane.destroy_keys('other', '{sk1}', now(), 'x', 'erased') k where k <> '[]'",
+    "put": "select cxplane.put('other', 'c1', 'customer.hold', now(), 'x', '{\"on\": false}')",
+    "erase": "select cxplane.erase('other', 'c1', now(), 'x', 'asked for')",
+    "erase one on hold": "select cxplane.erase('other', 'c2', now(), 'x', 'asked for')",
+    "fold_erased": "select cxplane.fold_erased((0, now(), 'other', 'c1', 'customer.erased', 'x', null, null, null,"
+    ' \'{"keys": [["sk1"]]}\', null)::cxplane.entry)',
+    "retain": "select 1 from cxplane.retain('other', '{\"default\": \"0 days\"}', now(), 'x', 100) n where n > 0",
     "ensure_month": "select 1 where cxplane.ensure_month('2031-01-01') is null",
 }
 HARMLESS = {
     "append_only", "claim_id", "frees", "settled", "fresh_epoch", "lock_runs", "pgqueuer_no_log", "revive_runs", "ensure_month",
+    "lock_keys", "release_json", "line", "leaf",
 }  # they read and write no row with a tenant, or only those of the session  # fmt: skip
 
 
@@ -164,7 +201,7 @@ async def test_no_function_reaches_another_tenant(both: object, dsn: str, link: 
     owner = await asyncpg.connect(dsn)
     try:
         before = await state(owner)
-        assert before["run"] and before["customer"] and before["pgqueuer"]
+        assert before["run"] and before["customer"] and before["pgqueuer"] and before["subject_key"] and before["tile"]
         for name, sql in FUNCTIONS.items():
             transaction = link.transaction()
             await transaction.start()
@@ -179,6 +216,17 @@ async def test_no_function_reaches_another_tenant(both: object, dsn: str, link: 
             assert {table: after[table] for table in before} == before, name
     finally:
         await owner.close()
+
+
+READS = ("seal_next", "seal_differs", "subjects_of", "on_hold", "live_of", "left_of", "needed", "retain")
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_what_a_function_is_refused_of_another_tenant_it_finds_in_its_own(
+    both: object, link: Any, name: str
+) -> None:
+    found = await link.fetch(FUNCTIONS[name].replace("'other'", "'northwind'"))
+    assert [r[0] for r in found if r[0] not in (None, False, [])], name  # so that the case above can find something
 
 
 async def test_a_store_neither_finds_nor_writes_what_belongs_to_another_tenant(

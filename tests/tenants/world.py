@@ -83,6 +83,8 @@ class Side:
             self.keys[caller] = await self.key(caller)
         await country.know()
         await plane.put_customer(crm, "c1", attributes={"segment": mark}, identities=[{"kind": "email", "value": mark}])
+        for gone in ("c8", "c9"):  # with nothing under way, so that they can be erased
+            await plane.put_customer(crm, gone, attributes={"segment": mark}, identities=[])
         talk = await plane.open_conversation(crm, customer="c1", channel="chat", id="talk-1")
         self.ids["conversation"] = getattr(talk, "id", "talk-1")
         for name, amount in (("request", 1000), ("held", 8000)):
@@ -104,7 +106,10 @@ def files_of(tenant: str) -> dict[str, str]:
     files = journeys(asked=ASKED)
     trust = f"auth: {{jwt: {{issuer: '{ISSUER}', audience: cxplane-{tenant}, jwks: keys.json}}}}\n"
     return files | {
-        "plane.yaml": files["plane.yaml"].replace("tenant: acme", f"tenant: {tenant}") + trust,
+        "plane.yaml": files["plane.yaml"]
+        .replace("tenant: acme", f"tenant: {tenant}")
+        .replace("  customers: [", "  erase: [supervisor]\n  customers: [")
+        + trust,
         "keys.json": json.dumps({"keys": [SIGNS.as_dict(private=False)]}),
     }
 

@@ -16,6 +16,7 @@ SCOPES: Mapping[str, str] = {
     "assurance": "record how sure it is who they are",
     "consents": "record what they allow",
     "facts": "open conversations and record facts",
+    "erase": "erase customers, and hold them from being erased",
     "journeys": "start, steer and migrate runs",
     "signals": "send signals",
 }

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from cxplane.domain.errors import StoreError, StoreUnavailable
+
 MOST = 256  # questions in one statement
 
 Ask = Callable[[Sequence[tuple[Any, ...]]], Awaitable[Sequence[Any]]]
@@ -45,6 +47,10 @@ class Together:
         try:
             found = dict(zip(once, await self._ask(once), strict=True))
         except BaseException as problem:
+            if len(once) > 1 and isinstance(problem, StoreError) and not isinstance(problem, StoreUnavailable):
+                for question in once:  # one of them is poisoned: the others must not suffer
+                    await self._answer([item for item in batch if item[0] == question])
+                return
             for _, answer in batch:
                 if answer.done():
                     continue

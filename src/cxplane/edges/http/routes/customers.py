@@ -181,6 +181,7 @@ ROUTES = (
         body_optional=True,
         errors=("forbidden", "conflict"),
         example={"reason": "asked for by letter of 5 March"},
+        scope="erase",
     ),
     Route(
         "GET",
@@ -205,6 +206,7 @@ ROUTES = (
         body=HoldBody,
         errors=("forbidden",),
         example={"on": True, "reason": "case 12 O 345/26"},
+        scope="erase",
     ),
     Route(
         "POST",
