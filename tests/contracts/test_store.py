@@ -701,9 +701,9 @@ async def test_the_store_tells_what_time_it_is(store: PostgresStore) -> None:
     assert first < second and first.utcoffset() == timedelta(0)
 
 
-async def test_lines_are_the_entries_as_they_are_exported(store: Store) -> None:
+async def test_lines_are_the_entries_as_they_are_exported(store: Store, elsewhere: Store) -> None:
     await store.append(Write(T, (asked("r1", key="k"), decided("r1", key="k"), intended("r1", key="k"))))
-    await store.append(Write("other", (asked("r2"),)))
+    await elsewhere.append(Write("other", (asked("r2"),)))
     await store.append(Write(T, (came_out("r1", "done"),)))
     top = await store.settled()
     lines = await store.lines(T, after=0, upto=top)
