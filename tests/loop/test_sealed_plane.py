@@ -37,8 +37,8 @@ async def test_a_plane_seals_what_it_does(dsn: str, tmp_path: Path, monkeypatch:
     try:
         await release(settings, control())
         async with open_plane(settings) as plane:
-            await World(plane, billing).know()
-            await World(plane, billing).ask()
+            await World(plane, billing, settings).know()
+            await World(plane, billing, settings).ask()
             entries = await plane.store.entries(TENANT, limit=1000)
             await sealed_to(tmp_path / "seals", len(entries))
             assert plane.seal_trouble is None
