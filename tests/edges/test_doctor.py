@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from click.testing import CliRunner
 
+from cxplane.adapters.clock import SystemClock
 from cxplane.adapters.postgres.doctor import examine
 from cxplane.adapters.postgres.store import PostgresStore
 from cxplane.edges.cli.doctor import _waiting, doctor
@@ -67,7 +68,7 @@ def test_a_store_that_cannot_be_reached_is_3_and_says_what_to_do(tmp_path: Path)
 def test_a_store_without_a_schema_is_looked_at_and_left_as_it_is(empty_dsn: str, tmp_path: Path) -> None:
     ended = look("--dsn", empty_dsn, "--data", str(tmp_path))
     assert told(ended)["schema"]["status"] == "warn"
-    _, known = asyncio.run(examine(empty_dsn))
+    _, known = asyncio.run(examine(empty_dsn, SystemClock()))
     assert not known
 
 
@@ -86,7 +87,7 @@ def test_secrets_that_everybody_may_read_are_found(dsn: str, tmp_path: Path) -> 
 def test_a_commit_that_does_not_wait_for_the_disk_is_found(dsn: str) -> None:
     name = urlsplit(dsn).path.lstrip("/")
     asyncio.run(run_sql(dsn, f"alter database {name} set synchronous_commit to off"))
-    checks, known = asyncio.run(examine(dsn))
+    checks, known = asyncio.run(examine(dsn, SystemClock()))
     assert known
     (found,) = [check for check in checks if check.name == "durability"]
     assert found.status == "fail" and "synchronous_commit off" in found.said
@@ -98,7 +99,7 @@ async def test_outcomes_that_nobody_finds_out_are_found(store: PostgresStore, ds
     await run_sql(
         dsn,
         "insert into cxplane.intent (tenant, request, action, due, tries)"
-        f" values ('northwind', 'req_1', 'a.b', '{due.isoformat()}', 0)",
+        f" values ('{store.tenant}', 'req_1', 'a.b', '{due.isoformat()}', 0)",
     )
     found = {check.name: check for check in _waiting(await store.figures())}
     assert found["outcomes to be found out"].status == status

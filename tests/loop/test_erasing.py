@@ -225,6 +225,18 @@ async def test_what_was_kept_long_enough_is_put_away_class_by_class(store: Postg
     assert (gone.erased.why, gone.erased.by) == ("retention", "cxplane")
 
 
+async def test_the_time_begins_when_an_entry_says_it_was_not_when_this_machine_thinks_it_is(
+    store: PostgresStore,
+) -> None:
+    store.keep(T, KEEP)
+    now = datetime.now(UTC)
+    for stream, at in (("g1", now - timedelta(days=40)), ("g2", now)):
+        await store.append(Write(T, (NewEntry("signal", stream, at, "x", {"type": "t", "key": "k"}, {"data": 1}),)))
+    assert await store.erasing.retain(T, KEEP, now=now, by="cxplane") == 1
+    store.subject_keys._by_id.clear()
+    assert await _readable(store, "g1", "g2") == ["g2"]
+
+
 async def _readable(store: PostgresStore, *streams: str) -> list[str]:
     return [stream for stream in streams if (await store.stream(T, stream))[0].private is not None]
 

@@ -50,12 +50,12 @@ def _default(retention: Retention) -> str | None:
     return DEFAULT if DEFAULT in retention else None
 
 
-def shelf(kind: str, data: Collection[str], retention: Retention, now: datetime) -> tuple[str, datetime | None]:
-    """(class/period, end of the period) of what is written now; ("", None) for what has no end."""
+def shelf(kind: str, data: Collection[str], retention: Retention, at: datetime) -> tuple[str, datetime | None]:
+    """(class/period, end of the period) of what is written at that time; ("", None) for what has no end."""
     name = class_of(kind, data, retention)
     if name is None:
         return "", None
-    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if retention[name] < _BY_DAY:
         return f"{name}/{day:%Y-%m-%d}", day + timedelta(days=1)
     first = day.replace(day=1)

@@ -96,9 +96,10 @@ async def open_store(settings: Settings, *, tenant: str | None = None) -> AsyncI
 
 async def examine_store(dsn: str) -> tuple[list[Check], bool]:
     """(what a look at the Postgres itself finds, whether its schema is ours). Changes nothing."""
+    from cxplane.adapters.clock import SystemClock
     from cxplane.adapters.postgres.doctor import examine
 
-    return await examine(dsn)
+    return await examine(dsn, SystemClock())
 
 
 async def live_tenants(dsn: str) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from cxplane.adapters.postgres.connect import asking, connect
 from cxplane.adapters.postgres.migrate import HEAD, MIN_POSTGRES
 from cxplane.domain.views import Check
+from cxplane.ports.clock import Clock
 
 NEEDED = 16  # connections of one plane that works: readers, writer, worker, queue, and one to look with
 SKEW_WARN_S, SKEW_FAIL_S = 1.0, 30.0
@@ -23,14 +23,17 @@ select current_setting('server_version_num')::int / 10000 as major, current_sett
 """
 
 
-async def examine(dsn: str) -> tuple[list[Check], bool]:
-    """(what was found, whether the schema is the one that this code knows). Raises StoreError, StoreUnavailable."""
+async def examine(dsn: str, clock: Clock) -> tuple[list[Check], bool]:
+    """(what was found, whether the schema is the one that this code knows). `clock`: this machine's, to hold against the store's.
+
+    Raises StoreError, StoreUnavailable.
+    """
     link = await connect(dsn, "cxplane doctor")
     try:
         with asking():
-            asked = datetime.now(UTC)
+            asked = clock.now()
             row = await link.fetchrow(_ASK)
-            came = datetime.now(UTC)
+            came = clock.now()
             version = (
                 await link.fetchval("select max(version_num) from cxplane.alembic_version") if row["there"] else None
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from cxplane.adapters.postgres import rows
@@ -38,7 +37,7 @@ class Private:
 
     async def _key_for(self, tenant: str, entry: NewEntry) -> Key:
         retention = self.retention.get(tenant)
-        place, ends = shelf(entry.kind, entry.data, retention, datetime.now(UTC)) if retention else ("", None)
+        place, ends = shelf(entry.kind, entry.data, retention, entry.at) if retention else ("", None)
         return await self.keys.to_seal(tenant, entry.subject or "", place, ends)
 
     async def open(self, tenant: str, value: Any) -> Any:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from cxplane.adapters.operator_key import OperatorKey
@@ -138,11 +138,10 @@ class SubjectKeys:
             rows.append((tenant, id, subject, shelf, ends, wrapped))
         await self._ask(
             "insert into cxplane.subject_key (tenant, id, subject, shelf, ends, wrapped, made_at, wrapped_by)"
-            " select *, $7::timestamptz, $8::text from unnest($1::text[], $2::text[], $3::text[], $4::text[],"
+            " select *, clock_timestamp(), $7::text from unnest($1::text[], $2::text[], $3::text[], $4::text[],"
             " $5::timestamptz[], $6::bytea[])"
             " on conflict (tenant, subject, shelf) where wrapped is not null do nothing",
             *([row[n] for row in rows] for n in range(6)),
-            datetime.now(UTC),
             self._operator.newest,
         )
 
