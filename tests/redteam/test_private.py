@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -422,6 +423,25 @@ def test_the_store_holds_none_in_the_clear(lived: Lived) -> None:
     assert lived.mark.found(dump) == set()
 
 
+def test_no_export_holds_any(lived: Lived, tmp_path: Path) -> None:
+    """Lines, a sealed export, the evidence of a case: sealed unless somebody asks for it to be opened."""
+    plane = lived.plane
+    ids = [one["id"] for one in plane.cx("requests", "list", "--json", by=CARE).json["items"]]
+    for words in (
+        ["export", str(tmp_path / "record")],
+        ["audit", "seal"],
+        ["audit", "export", str(tmp_path / "sealed")],
+    ):
+        done = plane.cx(*words)
+        assert done.code == 0, done.err
+    for id in ids[:3]:
+        file = str(tmp_path / f"{id}.json")
+        until(lambda id=id, file=file: plane.cx("evidence", id, "--out", file).code == 0)  # it is sealed in a moment
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"cxe1:" in path.read_bytes() for path in files)
+    assert {path.name for path in files if lived.mark.found(path.read_bytes())} == set()
+
+
 def test_no_file_of_the_installation_holds_any(lived: Lived) -> None:
     """Tables, the write-ahead log, logs of the plane and of Postgres, whatever else lies there."""
     wrong = {}
@@ -474,7 +494,9 @@ def test_erased_it_is_shown_to_nobody(lived: Lived) -> None:
         items = lived.ask("GET", "/v1/requests?limit=100").json()["items"]
         for one in (r for r in items if r["status"] in waits):
             lived.ask("POST", f"/v1/requests/{one['id']}/settle", json={"done": False, "comment": "looked"})
-        return not any(r["status"] in waits for r in items)
+        runs = lived.ask("GET", "/v1/runs?limit=100").json()["items"]
+        ended = all(r["status"] in ("done", "failed", "cancelled") for r in runs)
+        return ended and not any(r["status"] in waits for r in items)
 
     until(quiet, 40)
     done = plane.cx("erase", "c-1", "--reason", "asked for", "--yes", "--json", by=CARE)
