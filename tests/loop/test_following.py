@@ -13,7 +13,7 @@ from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.record import NewEntry, Wanted, Write
 from cxplane.loop.following import follow, read
 
-T = "acme"
+T = "northwind"
 NOW = datetime(2026, 3, 5, 10, 0, tzinfo=UTC)
 
 APPEND = "select cxplane.append($1::text::jsonb, $2::text[], '{}', '{}', '{}', '{}', '{}')"
@@ -71,7 +71,7 @@ async def test_who_follows_gets_every_entry_once_and_in_order_while_many_append(
                 if batch.lines and random.Random(after).random() < 0.2:
                     break
 
-    other = await open_store(dsn)
+    other = await open_store(dsn, tenant=T)
     await other.append(Write(T, (note("first"),)))  # makes the partition of the month
     try:
         listening = [asyncio.create_task(listen(n)) for n in range(2)]

@@ -12,7 +12,8 @@ import pytest
 from cxplane.adapters.postgres.access import Guard, live_tenants, open_access
 from cxplane.adapters.postgres.connect import connect
 from cxplane.adapters.postgres.store import PostgresStore, open_store
-from cxplane.domain.entries import customer_changed, release_live, release_made
+from cxplane.domain.customer_entries import customer_changed
+from cxplane.domain.entries import release_live, release_made
 from cxplane.domain.errors import StoreError
 from cxplane.domain.record import NewEntry, Write
 from tests.conftest import with_database
