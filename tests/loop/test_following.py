@@ -26,7 +26,7 @@ def note(stream: str, text: str = "") -> NewEntry:
 async def _erratic(dsn: str, name: str, dice: random.Random, rounds: int) -> None:
     """Appends of its own, each in a transaction that lasts a while and is often rolled back."""
     link = await asyncpg.connect(dsn)
-    batch = '[{"t":"acme","e":[{"k":"note","s":"%s","a":"2026-03-05T10:00:00Z","r":"test","b":{}}]}]'
+    batch = '[{"t":"northwind","e":[{"k":"note","s":"%s","a":"2026-03-05T10:00:00Z","r":"test","b":{}}]}]'
     try:
         for n in range(rounds):
             transaction = link.transaction()
