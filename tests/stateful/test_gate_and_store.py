@@ -153,7 +153,9 @@ class Gates(RuleBasedStateMachine):
 
         futures = [decide(0, "person:maria", False), decide(1, "person:otto", False), decide(1, "person:maria", True)]
         errors = [future.exception(60) for future in futures]
-        assert errors.count(None) <= 1, errors
+        # approved, but the budget was used up meanwhile: it is held once more, and the other one may decide that
+        ends = [f.result().status for f, e in zip(futures, errors, strict=True) if e is None]
+        assert sum(status != "held" for status in ends) <= 1, ends
         assert all(e is None or isinstance(e, (Conflict, Forbidden)) for e in errors), errors
 
     @rule(n=a_plane(), which=any_one, by=callers | supervisors)
