@@ -58,6 +58,7 @@ class Storm:
             "worker": ["work"],
             "folder": ["export", str(self.folder / "record"), "--follow", "--resume"],
             "file": ["export", str(self.folder / "record.jsonl.gz"), "--follow", "--resume"],
+            "manifest": ["export", str(self.folder / "record"), "--resume"],
         }[what]
         env = {
             **os.environ,
@@ -235,7 +236,9 @@ async def _all_the_same(storm: Storm) -> None:
     effects = Counter((ACTIONS[path], dispute) for path, dispute in _effects(billing))
     asked = {e["stream"]: json.loads(e["body"]) for e in entries if e["kind"] == "request"}
     done = [asked[json.loads(e["body"])["request"]] for e in entries if _is_done(e)]
-    assert Counter(request["key"] for request in done) == Counter(list(billing.credits))  # the key that the system was given
+    assert Counter(request["key"] for request in done) == Counter(
+        list(billing.credits)
+    )  # the key that the system was given
     assert Counter(action for action, _ in effects) == Counter(request["action"] for request in done)
     assert set(effects.values()) == {1}
     assert sum(action == "billing.issue_credit" for action, _ in effects) > (ASKS + RUNS) / 2
@@ -249,6 +252,8 @@ async def _all_the_same(storm: Storm) -> None:
         assert file.read().splitlines() == lines
     assert [text for _, text in storm.heard] == lines
     assert [id for id, _ in storm.heard] == [e["position"] for e in entries]
+    last = storm.run("manifest")  # who exports once more finds nothing to add
+    assert await asyncio.to_thread(last.wait, 60) == 0
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["count"] == len(entries)
     assert manifest["kinds"] == Counter(e["kind"] for e in entries)
