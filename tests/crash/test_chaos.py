@@ -64,6 +64,7 @@ class Storm:
             "worker": ["work"],
             "folder": ["export", str(self.folder / "record"), "--follow", "--resume"],
             "file": ["export", str(self.folder / "record.jsonl.gz"), "--follow", "--resume"],
+            "manifest": ["export", str(self.folder / "record"), "--resume"],
         }[what]
         env = {
             **os.environ,
@@ -278,6 +279,8 @@ async def _all_the_same(storm: Storm) -> None:
         assert file.read().splitlines() == lines
     assert [text for _, text in storm.heard] == lines
     assert [id for id, _ in storm.heard] == [e["position"] for e in entries]
+    last = storm.run("manifest")  # who exports once more finds nothing to add
+    assert await asyncio.to_thread(last.wait, 60) == 0
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["count"] == len(entries)
     assert manifest["kinds"] == Counter(e["kind"] for e in entries)

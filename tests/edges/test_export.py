@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cxplane.adapters.postgres.store import PostgresStore
+from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.record import NewEntry, Write
 
 T = "northwind"
@@ -119,6 +119,23 @@ async def test_opened_lines_differ_in_nothing_but_what_was_sealed(
         del event["data"]["private"]
     assert opened == masked == sealed
     assert "Ada" not in (tmp_path / "masked.jsonl").read_text()
+
+
+async def test_a_store_that_was_set_back_is_not_exported_on_top_of_what_it_was(
+    dsn: str, store: PostgresStore, empty_dsn: str, tmp_path: Path
+) -> None:
+    await fill(store, 1, 12)
+    to = str(tmp_path / "record")
+    await typed(dsn, to)
+    again = await open_store(empty_dsn)
+    try:
+        await fill(again, 1, 8)
+        assert "was set back" in (await told(empty_dsn, to, "--resume", code=1))["error"]
+        await fill(again, 101, 8)  # and went on in another way
+        assert "position 12" in (await told(empty_dsn, to, "--resume", code=1))["error"]
+    finally:
+        await again.aclose()
+    assert (await told(dsn, to, "--resume"))["count"] == 0
 
 
 @pytest.mark.timeout(60)

@@ -141,10 +141,10 @@ def test_it_is_not_for_everybody(plane: Running, path: str) -> None:
 # the edge alone -------------------------------------------------------------------------------------------------
 
 
-class Babbling(SaidPlane):
+class Babbling:
     """Always has something to say."""
 
-    def may_listen(self, caller: object) -> None:
+    def may(self, caller: object) -> None:
         return
 
     def listen(self, caller: object, *, after: int, wanted: Wanted, beat_s: float) -> AsyncIterator[Sequence[Line]]:
@@ -157,7 +157,9 @@ class Babbling(SaidPlane):
 
 def test_a_listener_that_takes_nothing_is_left_and_its_place_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "SLOW_S", 0.5)
-    with edge(Babbling(), HttpLimits(listeners=1)) as http:
+    plane = SaidPlane()
+    plane.reading = Babbling()  # type: ignore[attr-defined]
+    with edge(plane, HttpLimits(listeners=1)) as http:
         host, port = http.base_url.host, http.base_url.port
         with socket.create_connection((host, port)) as deaf:
             deaf.sendall(b"GET /v1/entries/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n")

@@ -31,6 +31,7 @@ class Cursor(msgspec.Struct):
     about: dict[str, Any]
     position: int
     count: int = 0
+    sha256: str = ""  # of the last line, without its line end
     first: int | None = None
     kinds: dict[str, int] = {}
     file: OpenFile | None = None
@@ -64,6 +65,10 @@ class LineFiles:
     def position(self) -> int:
         return self._cursor.position
 
+    @property
+    def last_sha256(self) -> str:
+        return self._cursor.sha256
+
     # writing -------------------------------------------------------------------------------------
 
     def put(self, lines: Sequence[Line]) -> None:
@@ -96,6 +101,7 @@ class LineFiles:
         now.last, now.count, now.size = lines[-1].position, now.count + len(lines), now.size + len(text)
         cursor.first = lines[0].position if cursor.first is None else cursor.first
         cursor.position, cursor.count = now.last, cursor.count + len(lines)
+        cursor.sha256 = hashlib.sha256(lines[-1].text).hexdigest()
         for line in lines:
             cursor.kinds[line.kind] = cursor.kinds.get(line.kind, 0) + 1
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from cxplane.domain.errors import ExportFailed
 from cxplane.domain.record import ALL, Line, Wanted
 from cxplane.loop.following import Batch, Rest, follow, read
 from cxplane.ports.export import LineSink
@@ -46,6 +47,8 @@ async def export(
 ) -> Exported:
     """Everything past the sink's position; with `rest`, what comes too, until it says stop. The sink is left committed."""
     after = sink.position
+    if sink.last_sha256:
+        await _same_record(store, tenant, after, sink.last_sha256 if rewrite is None else None)
     batches: AsyncIterator[Batch] = (
         follow(store, tenant, rest, after=after, wanted=wanted)
         if rest is not None
@@ -71,6 +74,17 @@ async def export(
         sink.commit()
     told.sha256 = digest.hexdigest()
     return told
+
+
+async def _same_record(store: Store, tenant: str, position: int, sha256: str | None) -> None:
+    """Whether the entry that was exported last still is what it was. `sha256`: None where the line was rewritten."""
+    found = await store.lines(tenant, after=position - 1, upto=position, limit=1)
+    if not found or sha256 not in (None, hashlib.sha256(found[0].text).hexdigest()):
+        raise ExportFailed(
+            "the store",
+            f"does not have the entry at position {position} that was exported last: it was set back, or changed",
+            next="Find out why (a backup that was restored?), keep this export, and begin another elsewhere.",
+        )
 
 
 class _Data(msgspec.Struct):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from cxplane.domain.erasure import CustomerErased, Left
 from cxplane.domain.errors import CallerUnknown, Conflict, Forbidden, NotFound
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
-from cxplane.domain.record import ALL, Appended, Entry, Line, RequestRow, Wanted, Write, subject_of
+from cxplane.domain.record import Appended, Entry, RequestRow, Write, subject_of
 from cxplane.domain.release import Release, ReleaseInfo
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject, derived_id
@@ -23,13 +23,12 @@ from cxplane.loop.background import CONCURRENCY, Background
 from cxplane.loop.customers import Customers
 from cxplane.loop.erasing import Erasing
 from cxplane.loop.explaining import Explained, Explaining
-from cxplane.loop.feed import Feed
-from cxplane.loop.following import read
 from cxplane.loop.gate import Gate
 from cxplane.loop.governance import Governance
 from cxplane.loop.health import Health
 from cxplane.loop.legs import Legs
 from cxplane.loop.live import Live, OpenRelease, Releases, Systems
+from cxplane.loop.reading import Reading
 from cxplane.loop.replays import Replayed, Replays
 from cxplane.loop.runs import Journeys
 from cxplane.loop.sealer import EVERY, Sealer
@@ -68,7 +67,7 @@ class Plane:
         self.identity, self.sealer = identity, sealer
         self.live = Releases(store, tenant, open_release, systems)
         self.gate = Gate(tenant, store, self.live, clock, telemetry)
-        self.feed = Feed(store, tenant)
+        self.reading = Reading(tenant, store, self.live)
         self.desk = Approvals(self.gate)
         self.people = Customers(tenant, store, self.live, clock)
         self.erasing = Erasing(tenant, store, self.live, clock)
@@ -99,7 +98,7 @@ class Plane:
     async def stop(self) -> None:
         """Ends background work, lets what has begun come to an end."""
         await self._background.stop()
-        await self.feed.aclose()
+        await self.reading.aclose()
         await self.gate.drain(DRAIN_S)
 
     def drain(self) -> None:
@@ -270,32 +269,6 @@ class Plane:
     ) -> Sequence[Entry]:
         must(self.live.need(), caller, "record")
         return await self.store.entries(self.tenant, after=after, kind=kind, stream=stream, limit=limit)
-
-    async def lines(
-        self, caller: Caller, *, after: int, wanted: Wanted = ALL, limit: int = 1000, most_bytes: int
-    ) -> tuple[list[Line], bool]:
-        """Entries as they are exported, at least one if there is any; and whether there may be more."""
-        must(self.live.need(), caller, "record")
-        found: list[Line] = []
-        size = 0
-        async for batch in read(self.store, self.tenant, after=after, wanted=wanted):
-            for line in batch.lines:
-                if len(found) == limit or (found and size + len(line.text) > most_bytes):
-                    return found, True
-                found.append(line)
-                size += len(line.text) + 1
-        return found, False
-
-    def listen(
-        self, caller: Caller, *, after: int, wanted: Wanted = ALL, beat_s: float
-    ) -> AsyncIterator[Sequence[Line]]:
-        """Entries as they are exported, and then as they come. See `Feed.listen`."""
-        self.may_listen(caller)
-        return self.feed.listen(after=after, wanted=wanted, beat_s=beat_s)
-
-    def may_listen(self, caller: Caller) -> None:
-        """Raises Forbidden."""
-        must(self.live.need(), caller, "record")
 
     async def releases(self, caller: Caller) -> Sequence[ReleaseInfo]:
         return await self.store.releases(self.tenant)

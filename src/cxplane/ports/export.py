@@ -19,6 +19,11 @@ class LineSink(Protocol):
         """Of the last line that is committed; where to go on."""
         ...
 
+    @property
+    def last_sha256(self) -> str:
+        """Of the last line that is committed, without its line end; empty if there is none."""
+        ...
+
     def put(self, lines: Sequence[Line]) -> None: ...
 
     def commit(self) -> None:

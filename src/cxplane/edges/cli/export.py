@@ -30,6 +30,8 @@ FILES = (".jsonl", ".ndjson", ".json", ".gz")
 class StandardOutput:
     """A LineSink for whoever reads the other end of a pipe."""
 
+    last_sha256 = ""
+
     def __init__(self, after: int) -> None:
         self.position = after
 

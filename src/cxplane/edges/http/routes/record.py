@@ -42,7 +42,7 @@ def _wanted(call: Call) -> Wanted:
 
 
 async def entry_lines(call: Call) -> Answer:
-    lines, more = await call.plane.lines(
+    lines, more = await call.plane.reading.lines(
         call.caller,
         after=call.whole("after", default=0, least=0, most=SAFE_INTEGER),
         wanted=_wanted(call),
@@ -68,10 +68,10 @@ async def stream_entries(call: Call) -> Answer:
                 "the Last-Event-ID is no position", where="Last-Event-ID", next="Send the id of the last event."
             )
         after = int(last)
-    parts = call.plane.listen(call.caller, after=after, wanted=_wanted(call), beat_s=BEAT_S)
+    parts = call.plane.reading.listen(call.caller, after=after, wanted=_wanted(call), beat_s=BEAT_S)
 
     async def still() -> None:
-        call.plane.may_listen(await call.again())
+        call.plane.reading.may(await call.again())
 
     return Answer(stream=events(parts, call.stopping, still), media_type="text/event-stream")
 
