@@ -55,11 +55,11 @@ async def governed(port: int, key: str, callers: int, seconds: float, run: str) 
             client.close()
 
 
-async def bare(pool: asyncpg.Pool, port: int, callers: int, seconds: float) -> dict[str, float]:
+async def bare(pool: asyncpg.Pool, port: int, callers: int, seconds: float, mark: str) -> dict[str, float]:
     clients = [Client(port, "") for _ in range(callers)]
 
     async def one(n: int, turn: int) -> None:
-        key = f"{callers}.{n}.{turn}"
+        key = f"{mark}.{callers}.{n}.{turn}"
         await pool.execute("insert into bare (key, state) values ($1, 'begun')", key)
         clients[n]._headers = f"idempotency-key: bare.{key}\r\n"
         await clients[n].ask("POST", "/credits", {"amount": 1})

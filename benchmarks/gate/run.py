@@ -92,7 +92,9 @@ class Bench:
                     )
                     writes += int(told["count"])
                     self.say(f"{mark}, governed, {n}: {told}")
-                    cells["bare"].setdefault(n, []).append(told := await ours.bare(int(n), self.seconds))
+                    cells["bare"].setdefault(n, []).append(
+                        told := await ours.bare(int(n), self.seconds, f"{mark}{round_}")
+                    )
                     self.say(f"{mark}, bare commits, {n}: {told}")
                     if not self.alone and "DBOS" not in self.told["left_out"] and int(n) > 1:
                         try:
@@ -171,9 +173,9 @@ class _Ours:
         told["postgres_cpu_ms"] = round((self._store.cpu_s() - stored) * 1000 / told["count"], 2)
         return told
 
-    async def bare(self, callers: int, seconds: float) -> dict[str, float]:
+    async def bare(self, callers: int, seconds: float, mark: str) -> dict[str, float]:
         await self._pool.execute("truncate bare")
-        return await bare(self._pool, port_of(self._system), callers, seconds)
+        return await bare(self._pool, port_of(self._system), callers, seconds, mark)
 
     async def sizes(self) -> dict[str, int]:
         return dict(await self._pool.fetchrow(_SIZES))

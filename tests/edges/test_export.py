@@ -127,7 +127,7 @@ async def test_a_store_that_was_set_back_is_not_exported_on_top_of_what_it_was(
     await fill(store, 1, 12)
     to = str(tmp_path / "record")
     await typed(dsn, to)
-    again = await open_store(empty_dsn)
+    again = await open_store(empty_dsn, tenant=store.tenant)
     try:
         await fill(again, 1, 8)
         assert "was set back" in (await told(empty_dsn, to, "--resume", code=1))["error"]

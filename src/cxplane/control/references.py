@@ -194,7 +194,8 @@ def _plane(names: Names, document: Document) -> None:
 
 def _retention(names: Names, document: Document, said: JsonObject) -> None:
     """A class that nothing belongs to is a slip of the pen, and what was meant would go by `default`."""
-    known = {*CLASSES, *(c for action in names.actions.values() for c in as_list(as_map(action.value).get("data")))}
+    classes = (c for action in names.actions.values() for c in as_list(as_map(action.value).get("data")))
+    known = {*CLASSES, *(c for c in classes if isinstance(c, str))}
     for name in said:
         if name not in known:
             hint = suggest(name, sorted(str(k) for k in known))
