@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it; by default it is printed."
 )
-@click.option("--private", "shown", is_flag=True, help="Disclose inputs, facts and comments, each with what it is checked by.")
+@click.option(
+    "--private", "shown", is_flag=True, help="Disclose inputs, facts and comments, each with what it is checked by."
+)
 @click.option(
     "--verifier", is_flag=True, help="Print the script that verifies such files; it needs Python and nothing else."
 )
