@@ -75,16 +75,16 @@ def broken() -> Iterator[str]:
 
 def unreachable() -> Iterator[str]:
     """Pages of docs/ that nobody comes to from the README."""
-    todo, seen = [ROOT / "README.md"], set[Path]()
-    while todo:
-        page = todo.pop()
+    ahead, seen = [ROOT / "README.md"], set[Path]()
+    while ahead:
+        page = ahead.pop()
         if page in seen or page.suffix != ".md" or not page.exists():
             continue
         seen.add(page)
         for found in _LINK.finditer(_FENCE.sub("", page.read_text(encoding="utf-8"))):
             target = (found[1] or "").partition("#")[0]
             if target and not re.match(r"[a-z]+:", target):
-                todo.append((page.parent / target).resolve())
+                ahead.append((page.parent / target).resolve())
     for page in sorted((ROOT / "docs").rglob("*.md")):
         if page not in seen:
             yield f"{page.relative_to(ROOT)}: no way leads here from README.md"

@@ -61,9 +61,9 @@ def _walk(steps: Sequence[Step]) -> list[Step]:
 
 def _from(start: _Place, ways: _Ways) -> set[_Place]:
     seen: set[_Place] = set()
-    todo = [start]
-    while todo:
-        for place in ways[todo.pop()] - seen:
+    ahead = [start]
+    while ahead:
+        for place in ways[ahead.pop()] - seen:
             seen.add(place)
-            todo.append(place)
+            ahead.append(place)
     return seen

@@ -58,9 +58,9 @@ class _Paths:
         if not steps:
             return before
         at[0] = before
-        todo = [0]
-        while todo:
-            n = todo.pop()
+        ahead = [0]
+        while ahead:
+            n = ahead.pop()
             for target, passed in self._ways(steps[n], at[n]):
                 to = n + 1 if target is None else index.get(target)
                 if to is None:  # the end, or a target that is told elsewhere
@@ -69,8 +69,8 @@ class _Paths:
                 new = passed if old is None else old & passed
                 if new != old:
                     at[to] = new
-                    if to < len(steps) and to not in todo:
-                        todo.append(to)
+                    if to < len(steps) and to not in ahead:
+                        ahead.append(to)
         if tell:
             self._tell(steps, index, at)
         self._known[id(steps), before] = at[len(steps)]

@@ -11,11 +11,11 @@ NOT_UNDONE = {"refused": "was refused", "rejected": "was not approved", "expired
 
 def begin(m: Machine, token: Token, did: list[Did], then: str) -> None:
     """Take back these, then go on: next | catch | failed | cancelled."""
-    todo = tuple(d.request for d in reversed(did) if not d.undone)
-    if not todo:
+    ahead = tuple(d.request for d in reversed(did) if not d.undone)
+    if not ahead:
         follow(m, token, then)
         return
-    ask(m, token, Wait(kind="undo", undo=todo, then=then, since=m.iso()))
+    ask(m, token, Wait(kind="undo", undo=ahead, then=then, since=m.iso()))
 
 
 def ask(m: Machine, token: Token, wait: Wait) -> None:
