@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.npm import installed
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -30,19 +31,8 @@ def pinned(lock: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def linter(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        pytest.skip("the linter runs on Node, and node and npm are not installed")
     folder = tmp_path_factory.mktemp("deploy-lint")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(LINT / name, folder)
-    install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
-    done = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        offline = re.search(r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH", done.stderr)
-        if offline and not os.environ.get("CI"):
-            pytest.skip("the linter cannot be fetched from here: no npm registry is within reach")
-        pytest.fail(f"npm could not install the linter:\n{done.stderr}")
+    node = installed(LINT, folder, "the linter")
 
     def lint(file: Path) -> list[dict[str, Any]]:
         command = [node, str(LINT / "lint.mjs"), str(file)]

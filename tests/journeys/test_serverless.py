@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -20,6 +18,7 @@ from cxplane.domain.errors import CxplaneError
 from cxplane.domain.journey import WORDS, Journey
 from cxplane.journeys.serverless import FUNCTIONS, _duration, export
 from tests.journeys.samples import ALL, DEEP, DISPUTE, EVERYTHING, LONG_NAMES, wide
+from tests.npm import installed
 
 HERE = Path(__file__).parent / "serverless"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -38,19 +37,8 @@ def example_journeys() -> Iterator[tuple[str, Journey]]:
 @pytest.fixture(scope="session")
 def sdk(tmp_path_factory: pytest.TempPathFactory) -> Says:
     """Asks the SDK which of these documents are valid: name -> None, or what is wrong."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        pytest.skip("the Serverless Workflow SDK runs on Node, and node and npm are not installed")
     folder = tmp_path_factory.mktemp("serverless-sdk")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / name, folder)
-    install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
-    done = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        offline = re.search(r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH", done.stderr)
-        if offline and not os.environ.get("CI"):
-            pytest.skip("the Serverless Workflow SDK cannot be fetched from here: no npm registry is within reach")
-        pytest.fail(f"npm could not install the Serverless Workflow SDK:\n{done.stderr}")
+    node = installed(HERE, folder, "the Serverless Workflow SDK")
 
     def says(documents: Mapping[str, Any]) -> dict[str, str | None]:
         file = folder / "documents.json"
