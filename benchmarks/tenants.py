@@ -25,15 +25,13 @@ TENANT = "northwind"
 
 
 def governed(id: str) -> Write:
-    """Request, decision, intent of one write, and its business key."""
+    """Request and decision of one write, and its business key."""
     at = datetime.now(UTC)
     body = {"id": id, "action": "billing.credit", "version": 1, "caller": "agent:fin", "input_hash": id, "key": id}
-    said = {"request": id, "verdict": "allow", "status": "running", "determined_by": "policy", "key": id}
-    will = {"request": id, "action": "billing.credit", "due": at.isoformat(), "key": id}
+    said = {"verdict": "allow", "status": "running", "determined_by": "policy", "due": at.isoformat()}
     entries = (
         NewEntry("request", id, at, "agent:fin", body, {"input": {"amount": 5}}),
         NewEntry("decision", id, at, "cxplane", said, release="rel1"),
-        NewEntry("intent", id, at, "cxplane", will, release="rel1"),
     )
     return Write(TENANT, entries, new_request=id, claim=KeyClaim("billing.credit", id, id, id))
 

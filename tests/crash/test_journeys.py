@@ -27,9 +27,9 @@ async def _settles(world: Land, run: str, within_s: float = 30) -> None:
     assert [d["step"] for d in view.did] == ["flag", "credit", "note"]
     assert view.goals["settled"]["achieved"] is True
     assert sum(e.kind == "run.started" for e in entries) == 1
-    for did in view.did:  # complete and once: asked, decided, intended, done
+    for did in view.did:  # complete and once: asked, decided, done
         kinds = Counter(e.kind for e in await world.here.plane.store.stream("acme", did["request"]))
-        assert kinds == {"request": 1, "decision": 1, "intent": 1, "outcome": 1}, kinds
+        assert kinds == {"request": 1, "decision": 1, "outcome": 1}, kinds
 
 
 @pytest.mark.timeout(120)

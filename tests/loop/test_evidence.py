@@ -56,7 +56,7 @@ async def test_a_run_brings_what_it_asked_for_and_what_an_approver_put_in_its_pl
         for request in requests:
             expected = [(e.kind, e.stream) for e in await store.stream(TENANT, request)]
             assert [one for one in found if one[1] == request] == expected
-        assert {kind for kind, _ in found} >= {"approval.opened", "approval.decided", "decision", "intent", "outcome"}
+        assert {kind for kind, _ in found} >= {"approval.opened", "approval.decided", "decision", "outcome"}
         assert "a person changed it" in document["explanation"].lower() and "amount = 4000" in document["explanation"]
         hidden = await evidence(store, TENANT, run, at=NOW)
         assert "amount = 4000" not in hidden["explanation"] and hidden["signature"] is None

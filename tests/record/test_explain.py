@@ -12,7 +12,6 @@ from cxplane.domain.entries import (
     approval_decided,
     approval_opened,
     decision_entry,
-    intent_entry,
     outcome_entry,
     request_entry,
 )
@@ -89,8 +88,7 @@ APPROVED = (
         subject=None,
         comment="fair enough",
     ),
-    decision_entry(ALLOWED),
-    intent_entry(ALLOWED, at=T + timedelta(minutes=9), due=T + timedelta(minutes=10)),
+    decision_entry(ALLOWED, at=T + timedelta(minutes=9), due=T + timedelta(minutes=10)),
     ended(Status.DONE, output={"credit_id": "cr-1"}, confirmed_by="read billing.find_credit"),
 )
 
@@ -167,10 +165,10 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
             "See request req_2",
         ),
         ((request_entry(replace(REQUEST, dry_run=True), version=2, key=None), APPROVED[4]), "previewed", "a dry run"),
-        (APPROVED[:6], "running", "Wait"),
-        ((*APPROVED[:6], ended(Status.FAILED, kind="retry", error="down")), "failed", "its key is free"),
-        ((*APPROVED[:6], ended(Status.FAILED, kind="refused", error="409")), "failed", "why it said no"),
-        ((*APPROVED[:6], ended(Status.STUCK, error="nobody knows")), "stuck", "A person must look"),
+        (APPROVED[:5], "running", "Wait"),
+        ((*APPROVED[:5], ended(Status.FAILED, kind="retry", error="down")), "failed", "its key is free"),
+        ((*APPROVED[:5], ended(Status.FAILED, kind="refused", error="409")), "failed", "why it said no"),
+        ((*APPROVED[:5], ended(Status.STUCK, error="nobody knows")), "stuck", "A person must look"),
     ],
 )
 def test_where_it_stands_and_what_to_do_next(entries: tuple[NewEntry, ...], stands: str, words: str) -> None:
@@ -191,7 +189,7 @@ def test_erased_data_leaves_names_and_sources() -> None:
 
 def test_an_unknown_outcome_says_when_it_is_looked_at_again() -> None:
     outcome = Outcome("req_1", Status.UNKNOWN, T, error="not known yet")
-    entries = record(*APPROVED[:6], outcome_entry(outcome, release="r", subject=None, due=T + timedelta(seconds=5)))
+    entries = record(*APPROVED[:5], outcome_entry(outcome, release="r", subject=None, due=T + timedelta(seconds=5)))
     assert "it looks again at 2026-01-05T10:00:05+00:00" in explain(entries)["next"]
 
 

@@ -518,7 +518,12 @@ def test_every_effect_has_its_decision_and_the_plane_did_not_fail(here: Gate) ->
     while page := here.call("GET", f"/v1/entries?after={after}&limit=200", SAM).json()["items"]:
         entries += page
         after = page[-1]["position"]
-    intents = {entry["body"]["key"] for entry in entries if entry["kind"] == "intent"}
+    keys = {entry["stream"]: entry["body"].get("key") for entry in entries if entry["kind"] == "request"}
+    intents = {
+        entry["body"].get("key", keys[entry["stream"]])
+        for entry in entries
+        if entry["kind"] == "decision" and "due" in entry["body"]
+    }
     assert {key for _, _, key in here.plane.shop.effects} <= intents
     log = (here.plane.root / "serve.log").read_text()
     assert " failed with " not in log

@@ -243,9 +243,9 @@ class Gates(RuleBasedStateMachine):
     @invariant()
     def no_effect_without_a_decision_and_an_intent_before_it(self) -> None:
         found = self.sql(
-            "select (i.body ->> 'key') as key from cxplane.entry i where i.kind = 'intent' and exists (select from"
-            " cxplane.entry d where d.kind = 'decision' and d.stream = i.stream and d.body ->> 'verdict' = 'allow'"
-            " and d.position < i.position)"
+            "select coalesce(d.body ->> 'key', q.body ->> 'key') as key from cxplane.entry d join cxplane.entry q"
+            " on q.kind = 'request' and q.stream = d.stream and q.position < d.position"
+            " where d.kind = 'decision' and d.body ->> 'verdict' = 'allow' and d.body ? 'due'"
         )
         assert {key for _, key, _ in self.bank.effects} <= {row["key"] for row in found}
 

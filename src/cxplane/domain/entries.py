@@ -3,10 +3,9 @@
 kind                    stream        body keys that projections are folded from
 request                 request id    id action version caller customer conversation channel purpose key input_hash body_hash
                                       dry_run replaces undoes run        private: input reason recorded candidates
-decision                request id    request verdict status reasons determined_by tiers facts obligations … (see `decision_body`)
-                                                                         private: facts (name -> value), context
-intent                  request id    request action key due             (an open intent until an outcome comes)
-outcome                 request id    request status error kind confirmed_by attempts     private: output comment
+decision                request id    verdict status due reasons determined_by tiers facts obligations … (see `decision_body`);
+                                      key where the request's own entry does not tell it  private: facts (name -> value), context
+outcome                 request id    status error kind confirmed_by attempts             private: output comment
 approval.opened         request id    approval request action customer proposed_by approver_sets four_eyes expires_at default
 approval.decided        request id    approval request status decided_by replaced_by      private: comment
 customer.changed        customer id   (nothing: all is personal)         private: attributes identities
@@ -35,8 +34,10 @@ store.restored          store         taken_at position sha256           (writte
 Folding rules:
 - `request` inserts the request row (status `running` until a decision says otherwise).
 - `decision` sets verdict and status; verdict allow on a write takes the claim and reservations of its Write.
-- `intent` opens an intent; `outcome` closes it unless its status is `unknown` (then the intent stays open, `due` moves) or `stuck`
-  (closed for the sweeper, listed for people).
+- `due` in a decision is the **intent**: what it allows will be done, and its outcome is looked for from then on. It opens an intent;
+  `outcome` closes it unless its status is `unknown` (then the intent stays open, `due` moves) or `stuck` (closed for the
+  sweeper, listed for people). Records from before schema 0006 have the intent as an entry of its own, `intent` (request action
+  key due), and the request's id in the bodies of `decision` and `outcome` too.
 - `outcome` with status failed, and `approval.decided` with status rejected, edited or expired, free the request's claim and give back its
   reservations.
 - `approval.decided` with status rejected, expired or edited sets the request's status to rejected, expired or replaced (and
@@ -56,7 +57,7 @@ Folding rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from cxplane.domain.decision import (
@@ -172,16 +173,26 @@ def decision_status(decision: Decision) -> Status:
     return {Verdict.ALLOW: Status.RUNNING, Verdict.HOLD: Status.HELD, Verdict.REFUSE: Status.REFUSED}[decision.verdict]
 
 
-def decision_entry(decision: Decision, *, at: datetime | None = None, data: Collection[str] = ()) -> NewEntry:
-    """`at` is the time by the wall; what judging saw as `now` is kept beside it where the two differ."""
+def decision_entry(
+    decision: Decision,
+    *,
+    at: datetime | None = None,
+    data: Collection[str] = (),
+    due: datetime | None = None,
+    keyed: bool = True,
+) -> NewEntry:
+    """`at` is the time by the wall; what judging saw as `now` is kept beside it where the two differ.
+
+    `due`: the intent to do it, and from when on its outcome is looked for. `keyed`: False where the request's entry tells the key.
+    """
     grounds = decision.grounds
     at = at or grounds.at
     body = lean(
         {
-            "request": decision.request.id,
             "verdict": decision.verdict.value,
             "status": decision_status(decision).value,
-            "key": decision.key if isinstance(decision, (Allowed, Held)) else None,
+            "due": due.isoformat() if due else None,
+            "key": decision.key if keyed and isinstance(decision, (Allowed, Held)) else None,
             "determined_by": grounds.determined_by,
             "reasons": [reason_body(r) for r in grounds.reasons],
             "tiers": [
@@ -275,22 +286,23 @@ def grounds_from(entry: Entry) -> Grounds:
     )
 
 
-def intent_entry(allowed: Allowed, *, at: datetime, due: datetime) -> NewEntry:
-    return NewEntry(
-        kind="intent",
-        stream=allowed.request.id,
-        at=at,
-        actor="cxplane",
-        body=lean(
-            {
-                "request": allowed.request.id,
-                "action": allowed.request.action,
-                "key": allowed.key,
-                "due": due.isoformat(),
-            }
-        ),
-        release=allowed.grounds.release,
-    )
+def request_of(entry: Entry) -> str | None:
+    """The request that an entry is about, or None."""
+    if entry.kind in ("request", "decision", "outcome"):
+        return entry.stream
+    named: str | None = entry.body.get("request")
+    return named
+
+
+def is_intent(entry: Entry) -> bool:
+    """Whether what it tells of is going to be done: an outcome must follow."""
+    return entry.kind == "intent" or (entry.kind == "decision" and "due" in entry.body)
+
+
+def key_from(entries: Iterable[Entry]) -> str | None:
+    """The business key of a request, from its entries: of its last decision, else as it was asked for."""
+    said = [e.body["key"] for e in entries if e.kind in ("request", "decision") and "key" in e.body]
+    return said[-1] if said else None
 
 
 def outcome_entry(
@@ -311,7 +323,6 @@ def outcome_entry(
         actor=actor,
         body=lean(
             {
-                "request": outcome.request,
                 "status": outcome.status.value,
                 "confirmed_by": outcome.confirmed_by,
                 "error": outcome.error,
@@ -333,7 +344,7 @@ def outcome_entry(
 def outcome_from(entry: Entry) -> Outcome:
     body = entry.body
     return Outcome(
-        request=body["request"],
+        request=entry.stream,
         status=Status(body["status"]),
         at=entry.at,
         output=(entry.private or {}).get("output"),

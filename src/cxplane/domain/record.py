@@ -126,7 +126,10 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """All of it or nothing. Checked in this order: fence, new signal, new run, new request, expected status, claim, reservations."""
+    """All of it or nothing. Checked in this order: fence, new signal, new run, new request, expected status, claim, reservations.
+
+    An entry that decides an approval is taken only while that approval is open: else Moved, with the status `decided`.
+    """
 
     tenant: str
     entries: tuple[NewEntry, ...]
@@ -173,7 +176,10 @@ class RequestTaken:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The request no longer stands where the write expected it; `status` is where it stands, None if unknown."""
+    """The request no longer stands where the write expected it; `status` is where it stands, None if unknown.
+
+    `decided`: somebody else has decided its approval.
+    """
 
     request: str
     status: str | None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from cxplane.domain.entries import request_of
 from cxplane.domain.journey import ERRORS, Journey, Step
 from cxplane.domain.record import Entry
 from cxplane.domain.run import RunStatus
@@ -112,7 +113,7 @@ class _Teller:
         return told
 
     def _item(self, entry: Entry, text: str, *, step: str | None = None, how: str | None = None) -> Item:
-        request = entry.body.get("request") or (entry.body.get("id") if entry.kind == "request" else None)
+        request = request_of(entry)
         step = step or self._step_of.get(request or entry.body.get("task", ""))
         item = {
             "at": entry.at.isoformat(),
@@ -242,7 +243,7 @@ class _Teller:
         yield self._item(entry, text + replaced + _comment(entry), how=status)
 
     def _action(self, entry: Entry) -> str:
-        action: str = entry.body.get("action") or self._action_of.get(entry.body.get("request", ""), "the action")
+        action: str = entry.body.get("action") or self._action_of.get(request_of(entry) or "", "the action")
         return action
 
 

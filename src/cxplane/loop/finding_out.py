@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cxplane.act.carry_out import deadline
 from cxplane.act.resolve import next_look, resolve
 from cxplane.decide.judge import resume
-from cxplane.domain.entries import grounds_from, outcome_from, request_from
+from cxplane.domain.entries import grounds_from, key_from, outcome_from, request_from
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.record import NewEntry
 from cxplane.loop.gate import GRACE, Gate
@@ -40,7 +40,7 @@ async def find_out(gate: Gate, id: str, systems: Callable[[Live], Connector] | N
     action = live.rulebook.action(asked.action)
     if action is None:
         return None
-    allowed = resume(asked, grounds_from(decided[-1]), decided[-1].body.get("key"))
+    allowed = resume(asked, grounds_from(decided[-1]), key_from(entries))
     outcomes = [outcome_from(e) for e in entries if e.kind == "outcome"]
     looks = len(outcomes)
     # a worker that was paused must not act on what it lost: the lease bounds the whole look

@@ -21,7 +21,7 @@ from cxplane.decide.budgets import reservations
 from cxplane.decide.facts import Facts, gather
 from cxplane.decide.judge import exhausted, judge
 from cxplane.domain.decision import Allowed, Decision, Held, Refused
-from cxplane.domain.entries import approval_opened, decision_entry, intent_entry, outcome_entry, request_entry
+from cxplane.domain.entries import approval_opened, decision_entry, outcome_entry, request_entry
 from cxplane.domain.errors import Conflict, Malformed, StoreError, StoreUnavailable, SystemFailure
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller
@@ -174,17 +174,19 @@ class Gate:
         if not known:
             version = action.version if action else 0
             entries.append(request_entry(request, version=version, key=key, body_hash=body_hash, data=data))
-        entries.append(decision_entry(decision, at=self.clock.now(), data=data))
+        now = self.clock.now()
+        due = None
+        if isinstance(decision, Allowed):
+            assert action is not None
+            due = now + deadline(action) + GRACE
+        entries.append(decision_entry(decision, at=now, data=data, due=due, keyed=known))
         approval = None
         reserve: tuple[Any, ...] = ()
         if isinstance(decision, Held):
             approval = new_id("apr")
             four_eyes = "four-eyes" in decision.grounds.obligations.require
-            entries.append(approval_opened(decision, approval, four_eyes=four_eyes, at=self.clock.now()))
+            entries.append(approval_opened(decision, approval, four_eyes=four_eyes, at=now))
         elif isinstance(decision, Allowed):
-            assert action is not None
-            now = self.clock.now()
-            entries.append(intent_entry(decision, at=now, due=now + deadline(action) + GRACE))
             reserve = reservations(
                 live.rulebook, request, decision.grounds.money, self.clock.business_now(), force=over_budget
             )

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cxplane.domain.decision import Refused
-from cxplane.domain.entries import outcome_from
+from cxplane.domain.entries import is_intent, outcome_from
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.record import Entry, RequestRow, TakenRun
 from cxplane.domain.run import Answered, ChildEnded, Due, Event, Heard, Run, RunState, Settled, Started, Told, Unasked
@@ -94,7 +94,7 @@ async def stands(store: Store, tenant: str, request: str) -> list[Settled]:
 def settled_row(row: RequestRow, entries: Sequence[Entry]) -> Settled:
     """From the record."""
     output, kind = None, None
-    read = not any(entry.kind == "intent" for entry in entries)
+    read = not any(map(is_intent, entries))
     reasons: tuple[str, ...] = ()
     for entry in entries:
         if entry.kind == "outcome":

@@ -21,7 +21,7 @@ from cxplane.decide.budgets import reservations
 from cxplane.decide.rulebook import Rulebook
 from cxplane.domain.budget import Reservation
 from cxplane.domain.decision import Allowed, Decision, Grounds
-from cxplane.domain.entries import grounds_from, request_from
+from cxplane.domain.entries import grounds_from, key_from, request_from
 from cxplane.domain.errors import ControlError, NotFound, StoreError
 from cxplane.domain.record import BudgetUse, Entry
 from cxplane.domain.request import ActionRequest
@@ -109,7 +109,9 @@ class Replays:
         except (StoreError, ControlError) as problem:
             return told | {"result": "impossible", "why": f"its release cannot be had: {problem}"}
         request, grounds = request_from(asked), grounds_from(decided)
-        before = compared(grounds, decided.body, exact=other is None)
+        key = key_from((asked, decided)) if decided.body["verdict"] != "refuse" else None
+        ended = decided.body if key is None else {**decided.body, "key": key}
+        before = compared(grounds, ended, exact=other is None)
         if other is None:
             again = await same_release(then, request, grounds)
             now = compared(again.decision.grounds, end_of(again.decision), exact=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cxplane.act.undo import undo_request
-from cxplane.domain.entries import grounds_from, outcome_from, request_from
+from cxplane.domain.entries import grounds_from, key_from, outcome_from, request_from
 from cxplane.domain.errors import Conflict
 from cxplane.domain.outcome import Status
 from cxplane.domain.people import Caller
@@ -41,7 +41,7 @@ def taking_back(
         live.plans.plan(action),
         original,
         done[-1].output or {},
-        key=decided.body.get("key"),
+        key=key_from(entries),
         facts=grounds_from(decided).facts,
     )
     assert action.undo is not None and action.undo.call is not None

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cxplane.domain.entries import judged_at
+from cxplane.domain.entries import is_intent, judged_at, key_from
 from cxplane.domain.outcome import Status
 from cxplane.domain.record import Entry
 from cxplane.domain.values import JsonObject
@@ -131,14 +131,14 @@ def _approvals(entries: Sequence[Entry], about: About) -> list[dict[str, Any]]:
 
 
 def _doing(entries: Sequence[Entry]) -> dict[str, Any] | None:
-    intent = next((e for e in entries if e.kind == "intent"), None)
+    intent = next(filter(is_intent, entries), None)
     outcomes = [e for e in entries if e.kind == "outcome"]
     attempts = [dict(attempt) for e in outcomes for attempt in e.body.get("attempts", ())]
     if intent is None and not outcomes:
         return None
     told: dict[str, Any] = {"attempts": attempts, "looks": max(0, len(outcomes) - 1)}
     if intent is not None:
-        told |= {"intended_at": intent.at.isoformat(), "key": intent.body.get("key")}
+        told |= {"intended_at": intent.at.isoformat(), "key": key_from(entries)}
     if outcomes and outcomes[-1].body.get("due"):
         told["next_look"] = outcomes[-1].body["due"]
     return told
@@ -180,7 +180,7 @@ def _time(asked: Entry, entries: Sequence[Entry]) -> dict[str, Any]:
     closed = next((e for e in entries if e.kind == "approval.decided"), None)
     if opened is not None and closed is not None:
         told["waiting_for_a_person_s"] = since(opened.at, closed.at)
-    intent = next((e for e in entries if e.kind == "intent"), None)
+    intent = next(filter(is_intent, entries), None)
     outcomes = [e for e in entries if e.kind == "outcome"]
     if intent is not None and outcomes:
         told["doing_s"] = since(intent.at, outcomes[-1].at)

@@ -56,6 +56,7 @@ POSITION = Column("position", "BIGINT", "l.position", "Place in the record; grow
 TIME = Column("time", "TIMESTAMP", "l.time", "UTC.")
 RELEASE = Column("release", "VARCHAR", "l.release", "Hash of the release that decided; its files are in `control/`.")
 REQUEST = _text("request", "The request's id.")
+OF_REQUEST = Column("request", "VARCHAR", "l.stream", REQUEST.text)
 
 ENTRIES = Table(
     "entries",
@@ -103,16 +104,22 @@ REQUESTS = Table(
 DECISIONS = Table(
     "decisions",
     "What was decided, one row a decision; a request that was held has several.",
-    "line l where l.kind = 'decision'",
+    "line l left join line q on q.kind = 'request' and q.stream = l.stream where l.kind = 'decision'",
     (
         POSITION,
         TIME,
-        REQUEST,
+        OF_REQUEST,
         _text("verdict", "allow, hold or refuse."),
         _text("status", "Of the request from here on."),
         _text("determined_by", "rule, policy, model or person."),
         RELEASE,
-        _text("key", "The business key that it took."),
+        Column(
+            "key",
+            "VARCHAR",
+            "case when l.body->>'verdict' <> 'refuse' then coalesce(l.body->>'key', q.body->>'key') end",
+            "The business key that it took; where only the request tells it, and is not in these lines, empty.",
+        ),
+        Column("due", "TIMESTAMP", "l.body->>'due'", "Allowed: from when on its outcome is looked for; UTC."),
         _text("mode", "act, shadow …; empty: act."),
         Column("money", "BIGINT", "l.body->>'money'", "In minor units."),
         _text("approver"),
@@ -131,7 +138,7 @@ OUTCOMES = Table(
     (
         POSITION,
         TIME,
-        REQUEST,
+        OF_REQUEST,
         _text("status", "done, failed, unknown or stuck."),
         _text("confirmed_by"),
         _text("error"),

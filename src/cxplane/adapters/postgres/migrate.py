@@ -21,8 +21,8 @@ from cxplane.domain.errors import StoreError
 
 log = logging.getLogger("cxplane.store")
 
-HEAD = "0005"
-COMPATIBLE_FROM = "0005"  # code that knows this step or a later one works on a store at HEAD
+HEAD = "0006"
+COMPATIBLE_FROM = "0006"  # code that knows this step or a later one works on a store at HEAD
 STEPS = Path(__file__).with_name("migrations")
 MIN_POSTGRES = 15
 _LOCK = 1668313455  # one migration at a time, whoever starts it

@@ -49,7 +49,6 @@ _LOOK = (
     " cxplane.signal, cxplane.task, cxplane.pgqueuer"
 )
 _APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7, $8, $9) a"
-_SETTLES = ("outcome", "approval.decided", "decision")
 _NO_NEWS = ("outcome", "approval.decided", "task.answered")  # to the run, where its own leg writes them
 _TRANSIENT = (
     asyncpg.DeadlockDetectedError,
@@ -305,8 +304,8 @@ def encode(write: Write, answer: asyncio.Future[AppendResult], keys: Sequence[st
             names.append(f"{new.kind[:3]}|{tenant}|{'' if new.kind.startswith('release.') else new.stream}")
         else:
             names.append(f"r|{tenant}|{new.stream}")
-        if new.kind in _SETTLES and "request" in new.body:
-            settling.append((tenant, new.body["request"]))
+        if _settles(new) and new.stream != write.new_request:
+            settling.append((tenant, new.stream))
         if new.kind == "signal":
             calling.append((tenant, new.body["type"], new.body["key"]))
             names.append(f"s|{tenant}|{new.body['type']}|{new.body['key']}")
@@ -340,6 +339,8 @@ def encode(write: Write, answer: asyncio.Future[AppendResult], keys: Sequence[st
     if write.expect is not None:
         whole["x"] = write.expect
         names.append(f"r|{tenant}|{write.expect[0]}")
+    if decided := [new.body["approval"] for new in write.entries if new.kind == "approval.decided"]:
+        whole["o"] = decided
     if (claim := write.claim) is not None:
         whole["c"] = (claim.action, claim.key, claim.request)
         names.append(f"k|{tenant}|{claim.action}|{claim.key}")
@@ -377,6 +378,11 @@ def _entry(e: NewEntry) -> dict[str, Any]:
         "b": e.body,
         "p": e.private,
     }
+
+
+def _settles(new: NewEntry) -> bool:
+    """Whether it may give back what its request holds, or change the request that it undoes."""
+    return new.kind in ("outcome", "approval.decided") or (new.kind == "decision" and new.body["verdict"] == "refuse")
 
 
 def _taker(write: Write) -> int:
