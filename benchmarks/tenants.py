@@ -33,7 +33,7 @@ def governed(id: str) -> Write:
         NewEntry("request", id, at, "agent:fin", body, {"input": {"amount": 5}}),
         NewEntry("decision", id, at, "cxplane", said, release="rel1"),
     )
-    return Write(TENANT, entries, new_request=id, claim=KeyClaim("billing.credit", id, id, id))
+    return Write(TENANT, entries, new_request=id, claim=KeyClaim("billing.credit", id, id))
 
 
 async def burst(writer: Writer, name: str, writes: int, at_once: int) -> float:

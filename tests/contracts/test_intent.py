@@ -28,7 +28,7 @@ def ends(id: str, approval: str, status: str) -> NewEntry:
 
 
 async def test_a_decision_with_a_time_opens_an_intent_and_the_outcome_closes_it(store: PostgresStore) -> None:
-    claim = KeyClaim(ACTION, "k", "r1", "h-r1")
+    claim = KeyClaim(ACTION, "k", "r1")
     write = Write(T, (asked("r1", key="k"), meant("r1")), new_request="r1", claim=claim)
     assert isinstance(await store.append(write), Appended)
     (intent,) = await store.take_due_intents(T, DUE, lease_until=DUE)
@@ -44,7 +44,7 @@ async def test_a_decision_with_a_time_opens_an_intent_and_the_outcome_closes_it(
 
 
 async def test_a_failed_outcome_gives_back_the_key_that_only_the_request_tells(store: PostgresStore) -> None:
-    claim = KeyClaim(ACTION, "k", "r1", "h-r1")
+    claim = KeyClaim(ACTION, "k", "r1")
     await store.append(Write(T, (asked("r1", key="k"), meant("r1")), new_request="r1", claim=claim))
     failed = NewEntry("outcome", "r1", NOW, "cxplane", {"status": "failed"})
     assert isinstance(await store.append(Write(T, (failed,), expect=("r1", "running"))), Appended)
@@ -53,7 +53,7 @@ async def test_a_failed_outcome_gives_back_the_key_that_only_the_request_tells(s
 
 async def test_the_key_of_the_last_decision_counts_before_that_of_the_request(store: PostgresStore) -> None:
     entries = (asked("r1", key="k"), meant("r1", key="k2"))
-    await store.append(Write(T, entries, new_request="r1", claim=KeyClaim(ACTION, "k2", "r1", "h-r1")))
+    await store.append(Write(T, entries, new_request="r1", claim=KeyClaim(ACTION, "k2", "r1")))
     assert key_from(await store.stream(T, "r1")) == "k2"
     (intent,) = await store.take_due_intents(T, DUE, lease_until=DUE)
     assert intent.key == "k2"

@@ -93,7 +93,7 @@ def allowed(id: str, key: str | None = None, *reservations: Reservation, tenant:
         tenant,
         (asked(id, key=key, **more), decided(id, key=key), intended(id, key=key)),
         new_request=id,
-        claim=KeyClaim(ACTION, key, id, f"h-{id}") if key else None,
+        claim=KeyClaim(ACTION, key, id) if key else None,
         reservations=reservations,
     )
 
@@ -103,7 +103,7 @@ def held(id: str, approval: str, key: str | None = None, **more: Any) -> Write:
         T,
         (asked(id, key=key), decided(id, "hold", key=key), opened(id, approval, **more)),
         new_request=id,
-        claim=KeyClaim(ACTION, key, id, f"h-{id}") if key else None,
+        claim=KeyClaim(ACTION, key, id) if key else None,
     )
 
 
@@ -289,7 +289,7 @@ async def test_an_approved_request_keeps_its_own_key(store: PostgresStore) -> No
             intended("r1", key="k"),
         ),
         expect=("r1", "held"),
-        claim=KeyClaim(ACTION, "k", "r1", "h-r1"),
+        claim=KeyClaim(ACTION, "k", "r1"),
         reservations=(takes(7),),
     )
     assert isinstance(await store.append(write), Appended)

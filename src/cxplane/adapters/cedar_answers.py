@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cedarpy
+import msgspec
 
 from cxplane.adapters.cedar_policies import ALL_FACTS, Chunk
 from cxplane.adapters.cedar_schema import (
@@ -29,6 +30,7 @@ from cxplane.domain.release import ControlRepo
 from cxplane.domain.values import Json
 from cxplane.ports.policy import Answer, PolicyMeta, Question
 
+_encode = msgspec.json.Encoder().encode
 _OUTCOME = {cedarpy.Decision.Allow: "allow", cedarpy.Decision.Deny: "deny"}
 _BY_POLICY = re.compile(r"policy `(policy\d+)`")
 
@@ -108,7 +110,7 @@ class CedarPolicies:
             result = cedarpy.is_authorized(
                 request,
                 policies,
-                cedarpy.Entities.from_json_str(json.dumps(entities), schema=schema),
+                cedarpy.Entities.from_json_str(_text(entities), schema=schema),
                 schema=schema,
             )
             determining, complaints = result.diagnostics.reasons, result.diagnostics.errors
@@ -153,9 +155,13 @@ class CedarPolicies:
             "principal": principal,
             "action": {"type": "Action", "id": question.action},
             "resource": resource,
-            "context": fitted,
+            "context": _text(fitted),
         }
         return request, entities
+
+
+def _text(value: Any) -> str:
+    return _encode(value).decode()
 
 
 def _scopes(chunks: Sequence[Chunk]) -> cedarpy.PolicySet:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ from cxplane.decide.shape import not_plain
 from cxplane.decide.standing import objections
 from cxplane.domain.catalog import ComputedFact, OnError, ReadFact, RecordedFact, TableFact
 from cxplane.domain.customer import Situation
-from cxplane.domain.decision import FactValue
+from cxplane.domain.decision import FactValue, Reason
 from cxplane.domain.errors import ExpressionError, FactFailure, FailureKind, SystemFailure
 from cxplane.domain.request import ActionRequest
 from cxplane.domain.values import Json, JsonObject, digest
@@ -65,16 +65,19 @@ async def gather(
     given: Mapping[str, Json] | None = None,
     only: Iterable[str] | None = None,
     *,
+    against: Sequence[Reason] | None = None,
     tick: Callable[[], float] = time.monotonic,
 ) -> Facts:
     """Have the facts. `reader(action, input)` answers or raises SystemFailure.
 
     `given` (policy tests): values of facts that are then not read or computed, and no read goes out at all.
     `only`: these facts, with what they need, instead of those that the action's policies use.
-    A request that is refused whatever the facts are (see `standing.objections`) gets none, and nothing is read for it.
+    A request that is refused whatever the facts are (`against`: see `standing.objections`) gets none, and nothing is read for it.
     """
     rules = rulebook.rules.get(request.action)
-    if rules is None or objections(rulebook, request, situation):
+    if against is None:
+        against = objections(rulebook, request, situation)
+    if rules is None or against:
         return Facts()
     if only is not None:
         names = rules.facts.with_needs(only)

@@ -12,7 +12,7 @@ forbids stays refused. `Allowed` is made in this file and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -49,11 +49,18 @@ def judge(
     facts: Facts,
     now: datetime,
     approver: Caller | None = None,
+    *,
+    against: Sequence[Reason] | None = None,
 ) -> Decision:
-    """Answer one request. `now` is what policies see; expiry counts from it. `approver`: who releases what was held."""
+    """Answer one request. `now` is what policies see; expiry counts from it. `approver`: who releases what was held.
+
+    `against`: the objections to it, where they are known already.
+    """
     case = _Case(rulebook, request, situation, facts, now)
-    if against := objections(rulebook, request, situation):
-        return case.refused(against, by="rule")
+    if against is None:
+        against = objections(rulebook, request, situation)
+    if against:
+        return case.refused(tuple(against), by="rule")
     case.rules = rulebook.rules[request.action]
     case.caller = caller_of(rulebook, request) or request.caller
     if approver is not None:

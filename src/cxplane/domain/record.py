@@ -104,7 +104,6 @@ class KeyClaim:
     action: str
     key: str
     request: str
-    input_hash: str
 
 
 @dataclass(frozen=True, slots=True)

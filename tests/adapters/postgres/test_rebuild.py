@@ -84,7 +84,7 @@ def some_write(chance: random.Random, n: int, requests: list[str], at: datetime)
                 T,
                 (yes, decided(old, key=key), intended(old, key=key)),
                 expect=(old, "held"),
-                claim=KeyClaim(ACTION, key, old, f"h-{old}"),
+                claim=KeyClaim(ACTION, key, old),
                 reservations=budget,
             )
         case _:
