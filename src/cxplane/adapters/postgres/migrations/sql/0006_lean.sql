@@ -2,10 +2,36 @@
 -- their stream, nor the key that the request's entry has. What older planes write is folded as before. An approval is decided
 -- only while it is open, whoever asks.
 
--- The body as folding wants it: with the id of the request that it is about.
-create function cxplane.named(kind text, stream text, body jsonb) returns jsonb language sql immutable parallel safe
-return case when kind in ('decision', 'outcome') and not body ? 'request'
-    then jsonb_build_object('request', stream) || body else body end;
+-- The claim and the reservations of a write.
+create or replace function cxplane.take(t text, r text, takes jsonb, noted boolean) returns void language plpgsql as $$
+declare
+    c jsonb := takes -> 'claim';
+    reserve jsonb := takes -> 'reserve';
+    told boolean := false;
+begin
+    if c = 'true' then  -- the request itself tells it
+        told := true;
+        select jsonb_build_array(action, key, id) into c from cxplane.request where tenant = t and id = r;
+    end if;
+    if c is not null then
+        insert into cxplane.claim (id, tenant, request) values (cxplane.claim_id(t, c ->> 0, c ->> 1), t, c ->> 2)
+            on conflict (id) do update set request = excluded.request;
+        r := c ->> 2;
+        if not told then
+            update cxplane.request set key = c ->> 1 where tenant = t and id = r and key is distinct from c ->> 1;
+        end if;
+    end if;
+    if reserve is not null then
+        insert into cxplane.budget_use as u (tenant, budget, scope, span, money, count, risk)
+            select t, v ->> 0, v ->> 1, v ->> 2, sum((v ->> 3)::bigint), sum((v ->> 4)::bigint), sum((v ->> 5)::bigint)
+            from jsonb_array_elements(reserve) v group by v ->> 0, v ->> 1, v ->> 2
+            on conflict (tenant, budget, scope, span) do update
+                set money = u.money + excluded.money, count = u.count + excluded.count, risk = u.risk + excluded.risk;
+        if not noted then
+            update cxplane.request set reserved = coalesce(reserved, '[]') || reserve where tenant = t and id = r;
+        end if;
+    end if;
+end $$;
 
 -- As in 0002, but for the intent of a decision.
 create or replace function cxplane.fold(e cxplane.entry) returns void language plpgsql as $$
@@ -25,37 +51,37 @@ begin
         on conflict (tenant, id) do nothing;
     when 'decision' then
         if b ->> 'verdict' = 'refuse' then
-            perform cxplane.give_back(e.tenant, b ->> 'request');
+            perform cxplane.give_back(e.tenant, e.stream);
         end if;
         -- its reservations in the same update: one row version less
         own := e.takes ? 'reserve' and coalesce(e.takes -> 'claim', 'true') = 'true';
         update cxplane.request set verdict = b ->> 'verdict', status = b ->> 'status', release = e.release,
             key = coalesce(b ->> 'key', key), updated_at = e.at,
             reserved = case when own then coalesce(reserved, '[]') || (e.takes -> 'reserve') else reserved end
-            where tenant = e.tenant and id = b ->> 'request' returning action, key into found_row;
+            where tenant = e.tenant and id = e.stream returning action, key into found_row;
         if b ? 'due' then
             insert into cxplane.intent (tenant, request, action, key, due, tries)
-                values (e.tenant, b ->> 'request', found_row.action, found_row.key, (b ->> 'due')::timestamptz, 0)
+                values (e.tenant, e.stream, found_row.action, found_row.key, (b ->> 'due')::timestamptz, 0)
                 on conflict (tenant, request) do update set due = excluded.due, key = excluded.key, tries = 0;
         end if;
     when 'intent' then
         insert into cxplane.intent (tenant, request, action, key, due, tries)
-            values (e.tenant, b ->> 'request', b ->> 'action', b ->> 'key', (b ->> 'due')::timestamptz, 0)
+            values (e.tenant, e.stream, b ->> 'action', b ->> 'key', (b ->> 'due')::timestamptz, 0)
             on conflict (tenant, request) do update set due = excluded.due, key = excluded.key, tries = 0;
     when 'outcome' then
         said := b ->> 'status';
         update cxplane.request set status = said, error = b ->> 'error', updated_at = e.at
-            where tenant = e.tenant and id = b ->> 'request' returning undoes into found_row;
+            where tenant = e.tenant and id = e.stream returning undoes into found_row;
         if said = 'unknown' then
             update cxplane.intent set due = coalesce((b ->> 'due')::timestamptz, due), tries = tries + 1
-                where tenant = e.tenant and request = b ->> 'request';
+                where tenant = e.tenant and request = e.stream;
         else
-            delete from cxplane.intent where tenant = e.tenant and request = b ->> 'request';
+            delete from cxplane.intent where tenant = e.tenant and request = e.stream;
         end if;
         if said = 'failed' then
-            perform cxplane.give_back(e.tenant, b ->> 'request');
+            perform cxplane.give_back(e.tenant, e.stream);
         elsif said = 'done' and found_row.undoes is not null then
-            update cxplane.request set undone_by = b ->> 'request' where tenant = e.tenant and id = found_row.undoes;
+            update cxplane.request set undone_by = e.stream where tenant = e.tenant and id = found_row.undoes;
         end if;
     when 'approval.opened' then
         insert into cxplane.approval (tenant, id, request, action, customer, proposed_by, approver_sets, four_eyes,
@@ -146,24 +172,19 @@ declare
     gone text[];
 begin
     if cardinality(settling_ids) > 0 then
-        select names || coalesce(array_agg(name), '{}') into names from (
-            select 'r|' || q.tenant || '|' || q.undoes as name
-            from unnest(settling_tenants, settling_ids) as s (tenant, id)
-            join cxplane.request q on q.tenant = s.tenant and q.id = s.id where q.undoes is not null
+        select names || coalesce(array_agg(n.name), '{}') into names
+        from unnest(settling_tenants, settling_ids) as s (tenant, id)
+        join cxplane.request q on q.tenant = s.tenant and q.id = s.id
+        cross join lateral (
+            select 'r|' || q.tenant || '|' || q.undoes as name where q.undoes is not null
+            union all
+            select 'r|' || q.tenant || '|' || q.run where q.run is not null
+            union all
+            select 'k|' || q.tenant || '|' || q.action || '|' || q.key where q.key is not null
             union all
             select 'b|' || q.tenant || '|' || (v ->> 0) || '|' || (v ->> 1) || '|' || (v ->> 2)
-            from unnest(settling_tenants, settling_ids) as s (tenant, id)
-            join cxplane.request q on q.tenant = s.tenant and q.id = s.id
-            cross join jsonb_array_elements(q.reserved) v where q.reserved is not null
-            union all
-            select 'k|' || q.tenant || '|' || q.action || '|' || q.key
-            from unnest(settling_tenants, settling_ids) as s (tenant, id)
-            join cxplane.request q on q.tenant = s.tenant and q.id = s.id where q.key is not null
-            union all
-            select 'r|' || q.tenant || '|' || q.run
-            from unnest(settling_tenants, settling_ids) as s (tenant, id)
-            join cxplane.request q on q.tenant = s.tenant and q.id = s.id where q.run is not null
-        ) more;
+            from jsonb_array_elements(q.reserved) v
+        ) n;
     end if;
     if cardinality(calling_types) > 0 then
         select names || coalesce(array_agg('r|' || l.tenant || '|' || l.run), '{}') into names
@@ -270,8 +291,10 @@ begin
             returning *
         loop
             positions := positions || to_jsonb(e.position);
-            e.body := cxplane.named(e.kind, e.stream, e.body);
             perform cxplane.fold(e);
+            if e.kind = 'outcome' then
+                e.body := jsonb_build_object('request', e.stream) || e.body;  -- as `fold_run` reads it
+            end if;
             if e.kind in ('run.started', 'run.advanced', 'run.told', 'signal', 'task.opened', 'task.moved', 'task.answered',
                     'outcome', 'approval.decided') then
                 reach := cxplane.fold_run(e);
@@ -326,8 +349,10 @@ begin
     delete from cxplane.signal where tenant = t;
     delete from cxplane.task where tenant = t;
     for e in select * from cxplane.entry where tenant = t order by position loop
-        e.body := cxplane.named(e.kind, e.stream, e.body);
         perform cxplane.fold(e);
+        if e.kind = 'outcome' then
+            e.body := jsonb_build_object('request', e.stream) || e.body;  -- as `fold_run` reads it
+        end if;
         perform cxplane.fold_run(e);
         perform cxplane.fold_erased(e);
         n := n + 1;
