@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import asyncpg
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.gate.control import write
@@ -124,11 +125,9 @@ class Bench:
         small, large = await store.database("small"), await store.database("large")
         async with _Ours(self.home / "small", store, small) as empty, _Ours(self.home / "large", store, large) as full:
             began = time.perf_counter()
-            link = await asyncpg.connect(large)
-            try:
-                entries = await grow(link, self.entries)
-            finally:
-                await link.close()
+            with Progress(console=self.console, transient=True) as bar:
+                task = bar.add_task("growing the record", total=self.entries)
+                entries = await grow(large, self.entries, lambda done: bar.update(task, completed=done))
             self.say(f"{entries} entries, {time.perf_counter() - began:.0f} s")
             rates: dict[str, list[float]] = {"empty": [], "grown": []}
             for round_ in range(max(3, self.rounds)):

@@ -58,7 +58,7 @@ class PostgresSeals:
     async def tiles(self, tenant: str, places: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], bytes]:
         found = await self._rows(
             "select t.level, t.n, t.hashes from unnest($2::int[], $3::bigint[]) as w (level, n)"
-            " join cxplane.tile t on t.tenant = $1 and t.level = w.level and t.n = w.n",
+            " cross join lateral (select * from cxplane.tile where tenant = $1 and level = w.level and n = w.n offset 0) t",
             tenant,
             [level for level, _ in places],
             [n for _, n in places],

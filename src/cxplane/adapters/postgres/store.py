@@ -160,8 +160,11 @@ class PostgresStore(Budgets, Releases, ApiKeys):
         return await self._rows(
             "select q.id as request, q.input_hash"
             " from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (tenant, action, key, n)"
-            " left join cxplane.claim c on c.id = cxplane.claim_id(w.tenant, w.action, w.key) and c.tenant = w.tenant"
-            " left join cxplane.request q on q.tenant = c.tenant and q.id = c.request order by w.n",
+            # one by one by their key (offset 0): a join would hash every claim there is
+            " left join lateral (select request from cxplane.claim where tenant = w.tenant"
+            " and id = cxplane.claim_id(w.tenant, w.action, w.key) offset 0) c on true"
+            " left join lateral (select id, input_hash from cxplane.request where tenant = w.tenant and id = c.request"
+            " offset 0) q on true order by w.n",
             *([one[n] for one in wanted] for n in range(3)),
         )
 

@@ -174,7 +174,7 @@ begin
     if cardinality(settling_ids) > 0 then
         select names || coalesce(array_agg(n.name), '{}') into names
         from unnest(settling_tenants, settling_ids) as s (tenant, id)
-        join cxplane.request q on q.tenant = s.tenant and q.id = s.id
+        cross join lateral (select * from cxplane.request where tenant = s.tenant and id = s.id offset 0) q
         cross join lateral (
             select 'r|' || q.tenant || '|' || q.undoes as name where q.undoes is not null
             union all
