@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import cel
-
+from cxplane.adapters.cel_engine import cel
 from cxplane.adapters.cel_functions import FUNCTIONS, functions
 from cxplane.adapters.cel_names import free_names, nesting, rounds
 from cxplane.adapters.cel_weight import heaviest
