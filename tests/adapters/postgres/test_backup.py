@@ -18,7 +18,7 @@ from cxplane.adapters.postgres.tools import command
 from cxplane.domain.errors import StoreError
 from cxplane.domain.record import Appended, Fenced
 from tests.contracts.mailroom import begun, drained, letter
-from tests.contracts.test_store import T, allowed, told
+from tests.contracts.writes import T, allowed, told
 from tests.loop.world import TENANT, control, release
 
 

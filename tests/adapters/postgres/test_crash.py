@@ -23,7 +23,7 @@ from cxplane.adapters.postgres.embedded import EmbeddedPostgres
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.errors import StoreUnavailable
 from cxplane.domain.record import Appended, RequestTaken
-from tests.contracts.test_store import T, allowed, takes, used
+from tests.contracts.writes import T, allowed, takes, used
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ WRITER = """
     import asyncio, sys
     from cxplane.adapters.postgres.store import open_store
     from cxplane.domain.record import Appended
-    from tests.contracts.test_store import allowed, takes
+    from tests.contracts.writes import allowed, takes
 
     async def main():
         store = await open_store(sys.argv[1], tenant="northwind")

@@ -20,7 +20,7 @@ from cxplane.adapters.postgres.migrate import HEAD, ensure_schema
 from cxplane.adapters.postgres.store import open_store
 from cxplane.domain.errors import StoreError, StoreUnavailable
 from cxplane.domain.record import Appended
-from tests.contracts.test_store import NOW, T, allowed, takes, told
+from tests.contracts.writes import NOW, T, allowed, takes, told
 
 
 async def test_an_empty_database_becomes_a_store_and_opening_it_again_changes_nothing(empty_dsn: str) -> None:

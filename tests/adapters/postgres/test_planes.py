@@ -11,7 +11,7 @@ import pytest
 
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.record import Appended, BudgetExhausted, KeyTaken, NewEntry, Write
-from tests.contracts.test_store import NOW, T, allowed, takes, told, used
+from tests.contracts.writes import NOW, T, allowed, takes, told, used
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from cxplane.domain.customer_entries import (
 from cxplane.domain.entries import approval_decided, release_live, release_made
 from cxplane.domain.key_entries import key_created, key_revoked
 from cxplane.domain.record import Appended, KeyClaim, NewEntry, Write
-from tests.contracts.test_store import ACTION, NOW, T, allowed, came_out, decided, held, intended, takes
+from tests.contracts.writes import ACTION, NOW, T, allowed, came_out, decided, held, intended, takes
 
 TABLES = (
     "request",
