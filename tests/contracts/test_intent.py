@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from cxplane.adapters.postgres.store import PostgresStore
 from cxplane.domain.entries import approval_decided, is_intent, key_from, request_of
-from cxplane.domain.record import Appended, Entry, KeyClaim, Moved, NewEntry, Write
-from tests.contracts.test_store import ACTION, NOW, T, asked, held, opened
+from cxplane.domain.record import Appended, KeyClaim, Moved, NewEntry, Write
+from tests.contracts.writes import ACTION, NOW, T, asked, held, opened
 
 DUE = NOW + timedelta(seconds=30)
 
@@ -79,6 +79,22 @@ async def test_of_two_answers_at_once_one_is_taken(store: PostgresStore) -> None
     assert sorted(type(r).__name__ for r in results) == ["Appended", "Moved"]
 
 
-def test_the_intent_of_older_records_is_an_entry_of_its_own() -> None:
-    old = Entry(1, T, "intent", "r1", NOW, "cxplane", {"request": "r1", "action": ACTION, "key": "k"})
-    assert is_intent(old) and request_of(old) == "r1"
+async def test_what_an_older_plane_wrote_is_folded_as_it_was(store: PostgresStore) -> None:
+    """The intent as an entry of its own, and the request's id in every body."""
+    verdict = {"request": "r1", "verdict": "allow", "status": "running", "determined_by": "policy", "key": "k"}
+    will = {"request": "r1", "action": ACTION, "key": "k", "due": DUE.isoformat()}
+    entries = (
+        asked("r1", key="k"),
+        NewEntry("decision", "r1", NOW, "cxplane", verdict, release="rel1"),
+        NewEntry("intent", "r1", NOW, "cxplane", will, release="rel1"),
+    )
+    claim = KeyClaim(ACTION, "k", "r1")
+    assert isinstance(await store.append(Write(T, entries, new_request="r1", claim=claim)), Appended)
+    (intent,) = await store.take_due_intents(T, DUE, lease_until=DUE)
+    assert (intent.request, intent.action, intent.key, intent.due) == ("r1", ACTION, "k", DUE)
+    ended = NewEntry("outcome", "r1", NOW, "cxplane", {"request": "r1", "status": "failed"})
+    assert isinstance(await store.append(Write(T, (ended,), expect=("r1", "running"))), Appended)
+    assert await store.claimed(T, ACTION, "k") is None
+    found = await store.stream(T, "r1")
+    assert [is_intent(e) for e in found] == [False, False, True, False]
+    assert (key_from(found), {request_of(e) for e in found}) == ("k", {"r1"})

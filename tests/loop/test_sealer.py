@@ -21,7 +21,7 @@ from cxplane.loop import sealer as sealing
 from cxplane.loop.sealer import Sealer
 from cxplane.record import merkle
 from cxplane.record.note import parse_checkpoint, parse_note, split_notes
-from tests.contracts.test_store import T, allowed
+from tests.contracts.writes import T, allowed
 
 KEY = new_private_key(f"cxplane/{T}")
 

@@ -183,3 +183,22 @@ def gate(root: Path) -> Iterator[Gate]:
         if plane.process is not None:
             plane.stop()
         plane.shop.close()
+
+
+def accounted_for(here: Gate) -> None:
+    """Every effect has its decision, and the plane did not fail."""
+    entries: list[dict[str, Any]] = []
+    after = 0
+    while page := here.call("GET", f"/v1/entries?after={after}&limit=200", SAM).json()["items"]:
+        entries += page
+        after = page[-1]["position"]
+    keys = {entry["stream"]: entry["body"].get("key") for entry in entries if entry["kind"] == "request"}
+    intents = {
+        entry["body"].get("key", keys[entry["stream"]])
+        for entry in entries
+        if entry["kind"] == "decision" and "due" in entry["body"]
+    }
+    assert {key for _, _, key in here.plane.shop.effects} <= intents
+    log = (here.plane.root / "serve.log").read_text()
+    assert " failed with " not in log
+    assert "Traceback" not in log

@@ -18,7 +18,7 @@ from cxplane.domain.errors import StoreError
 from cxplane.domain.record import NewEntry, Write
 from tests.conftest import with_database
 from tests.contracts.mailroom import begun
-from tests.contracts.test_store import allowed, held
+from tests.contracts.writes import allowed, held
 
 NOW = datetime.now(UTC)
 SHARED = {"alembic_version", "release_name", "pgqueuer_log", "pgqueuer_statistics", "pgqueuer_schedules"}

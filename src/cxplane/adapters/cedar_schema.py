@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from cxplane.adapters.cedar_types import (
@@ -92,15 +93,36 @@ def context_shape(action: Action, repo: ControlRepo, facts: frozenset[str] | Non
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CedarSchema:
-    """The schema, and the shapes that requests are fitted to."""
+    """The shapes that requests are fitted to, and the schema that says the same to Cedar."""
 
-    json: Mapping[str, Any]
+    actions: Sequence[Action]
     contexts: Mapping[str, Record]  # Cedar action -> context
     customer: Record
     caller: Record
     resources: Mapping[str, str]  # Cedar action -> Customer | Tenant
+
+    @cached_property
+    def json(self) -> Mapping[str, Any]:
+        callers = {kind.cedar: {"memberOfTypes": ["Role"], "shape": self.caller.cedar()} for kind in CallerKind}
+        customer = {"shape": self.customer.cedar()}
+        known: dict[str, Any] = {"any": {}}
+        for action in self.actions:
+            own, *above = groups(action)
+            for group in above:
+                known.setdefault(group, {"memberOf": []})
+            known[own] = {"memberOf": [{"id": group} for group in above]}
+            applies = {
+                "principalTypes": sorted(callers),
+                "resourceTypes": [self.resources[action.id]],
+                "context": self.contexts[action.id].cedar(),
+            }
+            for name in tiers(action.id):
+                known[name] = {"memberOf": [{"id": own}], "appliesTo": applies}
+        return {
+            "": {"entityTypes": {"Role": {}, **callers, "Customer": customer, "Tenant": {}}, "actions": known},
+        }
 
 
 def caller_shape(repo: ControlRepo) -> Record:
@@ -125,40 +147,20 @@ def schema_of(
 
     For requests: `facts`, per catalog action those that a request brings; `only`, the one catalog action that is asked about.
     """
-    customer, caller = customer_shape(repo), caller_shape(repo)
-    callers = {kind.cedar: {"memberOfTypes": ["Role"], "shape": caller.cedar()} for kind in CallerKind}
-    actions: dict[str, Any] = {"any": {}}
+    return schema_over(tuple(repo.actions.values()) if only is None else (repo.actions[only],), repo, facts)
+
+
+def schema_over(
+    actions: Sequence[Action], repo: ControlRepo, facts: Mapping[str, frozenset[str]] | None = None
+) -> CedarSchema:
+    """The schema of some actions of the catalog, with every group that they are in."""
     contexts: dict[str, Record] = {}
     resources: dict[str, str] = {}
-    for action in repo.actions.values() if only is None else (repo.actions[only],):
-        own, *above = groups(action)
-        for group in above:
-            actions.setdefault(group, {"memberOf": []})
-        actions[own] = {"memberOf": [{"id": group} for group in above]}
+    for action in actions:
         context = context_shape(action, repo, None if facts is None else facts.get(action.id, frozenset()))
-        resource = "Customer" if action.needs_customer else "Tenant"
-        for name in tiers(action.id):
-            contexts[name], resources[name] = context, resource
-            actions[name] = {
-                "memberOf": [{"id": own}],
-                "appliesTo": {
-                    "principalTypes": sorted(callers),
-                    "resourceTypes": [resource],
-                    "context": context.cedar(),
-                },
-            }
-    body = {
-        "": {
-            "entityTypes": {
-                "Role": {},
-                **callers,
-                "Customer": {"shape": customer.cedar()},
-                "Tenant": {},
-            },
-            "actions": actions,
-        }
-    }
-    return CedarSchema(body, contexts, customer, caller, resources)
+        contexts |= dict.fromkeys(tiers(action.id), context)
+        resources |= dict.fromkeys(tiers(action.id), "Customer" if action.needs_customer else "Tenant")
+    return CedarSchema(actions, contexts, customer_shape(repo), caller_shape(repo), resources)
 
 
 def _caller_mistakes(repo: ControlRepo) -> list[Mistake]:

@@ -8,15 +8,13 @@ counts bytes.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import cel
-
+from cxplane.adapters.cel_engine import cel
 from cxplane.adapters.cel_functions import FUNCTIONS, functions
 from cxplane.adapters.cel_names import free_names, nesting, rounds
 from cxplane.adapters.cel_weight import heaviest
@@ -61,6 +59,13 @@ _OPERATOR = re.compile(r"[^A-Za-z0-9]|^_")
 _UNDEFINED = re.compile(r"Undefined variable or function: '([A-Za-z_][A-Za-z0-9_]*)'")
 
 
+def _of_the_process(problem: BaseException) -> bool:
+    """Whether somebody ends the work, so that it is no failure of the engine (whose own are no `Exception` either)."""
+    from asyncio import CancelledError  # not at the head: checking a control repo needs no event loop
+
+    return isinstance(problem, (KeyboardInterrupt, SystemExit, CancelledError))
+
+
 class CelExpression:
     """One compiled expression."""
 
@@ -82,7 +87,7 @@ class CelExpression:
         try:
             result = self._program.execute(cel.Context(given, self._functions))
         except BaseException as problem:  # the engine's panics are not Exceptions
-            if isinstance(problem, (KeyboardInterrupt, SystemExit, asyncio.CancelledError)):
+            if _of_the_process(problem):
                 raise
             raise ExpressionError(self.text, _why(self.text, problem)) from None
         return _plain(self.text, result)
@@ -125,7 +130,7 @@ class CelExpressions:
             uses = frozenset(program.functions())
             seen = frozenset(program.variables())
         except BaseException as problem:
-            if isinstance(problem, (KeyboardInterrupt, SystemExit, asyncio.CancelledError)):
+            if _of_the_process(problem):
                 raise
             raise ExpressionError(shown, _syntax(problem)) from None
         if not names <= seen:

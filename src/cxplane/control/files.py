@@ -55,6 +55,7 @@ class Found:
     texts: dict[str, str] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     root: Path | None = None
+    real_root: Path | None = None  # without links
     others: dict[str, str] = field(default_factory=dict)  # of a map: what has no kind, for `one`
 
 
@@ -113,7 +114,7 @@ def _from_map(source: Mapping[str, str]) -> Found:
 def _from_folder(root: Path) -> Found:
     if not root.is_dir():
         raise ControlError([Mistake(str(root), 0, "there is no such folder", "name the folder that holds plane.yaml")])
-    found = Found(root=root)
+    found = Found(root=root, real_root=root.resolve())
     for path, place in _walk(root, found):
         if len(found.texts) >= MOST:
             found.mistakes.append(Mistake(path, 0, f"more than {MOST} files", "split the control repo"))
@@ -126,10 +127,11 @@ def _from_folder(root: Path) -> Found:
 def _walk(root: Path, found: Found) -> Iterator[tuple[str, Path]]:
     for folder, below, files in os.walk(root, onerror=lambda problem: _unreadable(found, root, problem)):
         here = Path(folder)
+        under = "" if here == root else f"{here.relative_to(root).as_posix()}/"
         kept = []
         for name in sorted(below):
             place = here / name
-            path = place.relative_to(root).as_posix()
+            path = under + name
             if name.startswith((".", "__")) or path in _OTHERS:
                 continue
             if place.is_symlink():
@@ -140,7 +142,7 @@ def _walk(root: Path, found: Found) -> Iterator[tuple[str, Path]]:
         below[:] = kept
         for name in sorted(files):
             if not name.startswith("."):
-                yield (here / name).relative_to(root).as_posix(), here / name
+                yield under + name, here / name
 
 
 def _unreadable(found: Found, root: Path, problem: OSError) -> None:
@@ -172,7 +174,7 @@ def _wanted(found: Found, path: str) -> bool:
 def _text(found: Found, path: str, place: Path) -> str | None:
     try:
         real = place.resolve(strict=True)
-        if not real.is_relative_to((found.root or place).resolve()):
+        if not real.is_relative_to(found.real_root or real):
             found.mistakes.append(Mistake(path, 0, "a link that leaves the control repo", "put the file itself here"))
             return None
         if not real.is_file():

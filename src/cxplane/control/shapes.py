@@ -5,31 +5,47 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from itertools import islice
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import extend
+from typing import TYPE_CHECKING, Any
 
 from cxplane.control.yaml import Document, Path
 from cxplane.domain.errors import Mistake
-from cxplane.domain.quick import FORMATS, plain
+from cxplane.domain.quick import FORMATS, plain, quick
 from cxplane.domain.values import Json, JsonObject
+
+if TYPE_CHECKING:  # jsonschema is imported where a file does not fit at once
+    from jsonschema.exceptions import SchemaError, ValidationError
 
 SHAPED = ("plane", "action", "table", "system", "policy-tests", "budget", "people", "agent", "journey", "charter")
 """The kinds that have a schema. Policies are Cedar, which has its own."""
 
 MOST = 50  # complaints about one file
 
-_Strict: Any = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+
+@cache
+def _strict() -> Any:
+    """The class of validators for which 500.0 is no integer: money is never a fraction."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    checker = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
-    ),
-)  # 500.0 is no integer here: money is never a fraction
+    )
+    return extend(Draft202012Validator, type_checker=checker)  # type: ignore[no-untyped-call]
+
+
+class Shape:
+    """The schema of a kind of file or of a part of one. The validator is asked only about what does not fit at once."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self.schema = schema
+        self.surely = quick({name: value for name, value in schema.items() if name != "$schema"}) or (lambda _: False)
+
+    @cached_property
+    def validator(self) -> Any:
+        return _strict()(self.schema)
 
 
 @cache
@@ -39,17 +55,17 @@ def schema_text(kind: str) -> str:
 
 
 @cache
-def _validator(kind: str) -> Any:
+def _shape(kind: str) -> Shape:
     schema = json.loads(schema_text(kind))
     defs = schema.pop("$defs", {})
-    return _Strict(_inlined(schema, defs))
+    return Shape(_inlined(schema, defs))
 
 
 @cache
-def part_of(kind: str, name: str) -> Any:
-    """The validator of one named part of a kind's schema; steps within it are left to whoever asks."""
+def part_of(kind: str, name: str) -> Shape:
+    """The shape of one named part of a kind's schema; steps within it are left to whoever asks."""
     defs = json.loads(schema_text(kind))["$defs"]
-    return _Strict(_inlined(defs[name], defs))
+    return Shape(_inlined(defs[name], defs))
 
 
 RECURSIVE = frozenset({"steps"})
@@ -72,14 +88,16 @@ def _inlined(node: Any, defs: Mapping[str, Any]) -> Any:
 
 def shape_mistakes(kind: str, document: Document) -> list[Mistake]:
     """What is wrong with the shape of a file."""
-    return list(islice(complaints(document, _validator(kind), document.value), MOST))
+    return list(islice(complaints(document, _shape(kind), document.value), MOST))
 
 
 def complaints(
-    document: Document, validator: Any, value: Json, under: Path = (), step: str | None = None
+    document: Document, shape: Shape, value: Json, under: Path = (), step: str | None = None
 ) -> Iterator[Mistake]:
     """What is wrong with one part of a file. `under`: where it stands; `step`: the name of the step that it is."""
-    for problem in validator.iter_errors(value):
+    if shape.surely(value):
+        return
+    for problem in shape.validator.iter_errors(value):
         for one in _flat(problem):
             yield from _told(document, one, under, step)
 
@@ -258,6 +276,9 @@ def schema_problems(schema: JsonObject) -> Iterator[tuple[Path, str]]:
         yield (), "must say type: object"
     if plain(schema):
         return
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
     try:
         Draft202012Validator.check_schema(dict(schema))
     except SchemaError as problem:
@@ -267,7 +288,7 @@ def schema_problems(schema: JsonObject) -> Iterator[tuple[Path, str]]:
 
 def fits(schema: JsonObject, value: Json) -> str | None:
     """Why a value does not fit a schema, in words; None if it does."""
-    problem = next(iter(_Strict(dict(schema)).iter_errors(value)), None)
+    problem = next(iter(_strict()(dict(schema)).iter_errors(value)), None)
     return None if problem is None else str(problem.message)[:120]
 
 

@@ -92,7 +92,7 @@ class _Builder:
         self.lines: dict[Path, int] = {(): first_line}
 
     def document(self, text: str) -> Json:
-        events = yaml.parse(text, Loader=_LOADER)
+        events: Iterator[Any] = iter(_LOADER(text).get_event, None)
         value: Json = None
         documents = 0
         for event in events:
@@ -117,11 +117,11 @@ class _Builder:
             raise _Wrong(line, f"the tag {event.tag[:40]} is not read", "write a plain value")
         if depth >= DEEPEST:
             raise _Wrong(line, f"nested more than {DEEPEST} deep", "make it flatter")
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(event, line)
         if isinstance(event, yaml.MappingStartEvent):
             return self._map(events, path, depth)
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self._list(events, path, depth)
-        return self._scalar(event, line)
+        return self._list(events, path, depth)
 
     def _map(self, events: Iterator[Any], path: Path, depth: int) -> dict[str, Json]:
         found: dict[str, Json] = {}

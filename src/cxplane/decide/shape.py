@@ -8,15 +8,15 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import extend
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 from cxplane.domain.decision import Reason, Verdict
 from cxplane.domain.quick import plain, quick
 from cxplane.domain.values import SAFE_INTEGER, Json, JsonObject
+
+if TYPE_CHECKING:  # jsonschema is imported where an input does not fit at once
+    from jsonschema.exceptions import ValidationError
 
 MOST = 10  # complaints about one input
 DEEPEST = 32
@@ -29,15 +29,6 @@ def _is_integer(_: Any, value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_Validator: Any = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
-)  # 5.0 is no integer here: money is never a float
-
-_formats = type(Draft202012Validator.FORMAT_CHECKER)(
-    formats=[f for f in Draft202012Validator.FORMAT_CHECKER.checkers if f not in ("date-time", "time", "regex")]
-)
-
-
 def _date_time(value: object) -> bool:
     if not isinstance(value, str):
         return True
@@ -47,7 +38,17 @@ def _date_time(value: object) -> bool:
         return False
 
 
-_formats.checks("date-time")(_date_time)
+@cache
+def _checking() -> tuple[Any, Any]:
+    """The class of validators, for which 5.0 is no integer (money is never a float), and its formats."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    whole = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    usual = Draft202012Validator.FORMAT_CHECKER
+    formats = type(usual)(formats=[f for f in usual.checkers if f not in ("date-time", "time", "regex")])
+    formats.checks("date-time")(_date_time)
+    return extend(Draft202012Validator, type_checker=whole), formats  # type: ignore[no-untyped-call]
 
 
 class Contract:
@@ -55,15 +56,15 @@ class Contract:
 
     def __init__(self, schema: JsonObject, *, closed: bool) -> None:
         """ValueError if it is no JSON Schema (Draft 2020-12)."""
-        try:
-            if not plain(schema):
-                Draft202012Validator.check_schema(dict(schema))
-        except SchemaError as problem:
-            where = "/".join(str(p) for p in problem.absolute_path)
-            raise ValueError(f"no JSON Schema at /{where}: {problem.message[:120]}") from None
-        whole = _closed(schema) if closed else schema
-        self._validator = _Validator(whole, format_checker=_formats)
-        self._quick = quick(whole)
+        if not plain(schema):
+            _must_be_schema(schema)
+        self._schema = _closed(schema) if closed else schema
+        self._quick = quick(self._schema)
+
+    @cached_property
+    def _validator(self) -> Any:
+        validator, formats = _checking()
+        return validator(self._schema, format_checker=formats)
 
     def wrong(self, value: Json) -> list[Reason]:
         """What is wrong with a value, each with the JSON pointer of the place."""
@@ -81,6 +82,17 @@ class Contract:
 
     def fits(self, value: Json) -> bool:
         return not self.wrong(value)
+
+
+def _must_be_schema(schema: JsonObject) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(dict(schema))
+    except SchemaError as problem:
+        where = "/".join(str(p) for p in problem.absolute_path)
+        raise ValueError(f"no JSON Schema at /{where}: {problem.message[:120]}") from None
 
 
 def _closed(schema: Any) -> Any:

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from cxplane.domain.record import BudgetExhausted
 from cxplane.domain.request import ActionRequest
 from cxplane.domain.values import Json
+
+if TYPE_CHECKING:  # the files of a control repo are checked without the record
+    from cxplane.domain.record import BudgetExhausted
 
 
 class Verdict(StrEnum):

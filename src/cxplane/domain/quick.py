@@ -40,6 +40,8 @@ def _check(schema: Any) -> Check:
             raise _More
         known = frozenset(allowed)
         checks.append(lambda value: isinstance(value, str) and value in known)
+    if "oneOf" in said:
+        checks.append(_one_of(said.pop("oneOf")))
     match kind:
         case "object":
             checks.append(_object(said))
@@ -53,8 +55,14 @@ def _check(schema: Any) -> Check:
             checks.append(_number(said, (int, float)))
         case "boolean":
             checks.append(lambda value: isinstance(value, bool))
+        case "null":
+            checks.append(lambda value: value is None)
+        case list():
+            checks.append(_any_of(kind, said))
         case None if checks:
             pass
+        case None if not said:
+            return lambda value: True
         case _:
             raise _More
     if said:
@@ -62,22 +70,71 @@ def _check(schema: Any) -> Check:
     return checks[0] if len(checks) == 1 else lambda value: all(check(value) for check in checks)
 
 
-def _object(said: dict[str, Any]) -> Check:
-    properties: Mapping[str, Any] = said.pop("properties", {})
-    required: Sequence[str] = tuple(said.pop("required", ()))
-    more = said.pop("additionalProperties", True)
-    if not isinstance(more, bool):
+_NUMBER = frozenset({"minimum", "maximum"})
+_WORDS: Mapping[str, frozenset[str]] = {  # what may be said of each type; of others it says nothing
+    "object": frozenset(
+        {
+            *("properties", "required", "additionalProperties", "propertyNames", "dependentRequired"),
+            *("minProperties", "maxProperties"),
+        }
+    ),
+    "array": frozenset({"items", "minItems", "maxItems", "uniqueItems"}),
+    "string": frozenset({"minLength", "maxLength", "pattern"}),
+    "integer": _NUMBER,
+    "number": _NUMBER,
+    "boolean": frozenset(),
+    "null": frozenset(),
+}
+
+
+def _any_of(kinds: Sequence[str], said: dict[str, Any]) -> Check:
+    """One of several types, each with the words that speak of it."""
+    if not all(isinstance(kind, str) and kind in _WORDS for kind in kinds):
         raise _More
-    inside = {name: _check(sub) for name, sub in properties.items()}
+    each = [_check({"type": kind, **{word: said[word] for word in said.keys() & _WORDS[kind]}}) for kind in kinds]
+    for word in frozenset().union(*_WORDS.values()):
+        said.pop(word, None)  # of a type that it cannot have, a word says nothing
+    return lambda value: any(check(value) for check in each)
+
+
+def _one_of(forms: Sequence[Any]) -> Check:
+    """Forms of an object that are told apart by what each requires: a value that lacks it is surely none of that form."""
+    if not all(isinstance(form, Mapping) and form.get("required") for form in forms):
+        raise _More
+    known = [(tuple(form["required"]), _check({"type": "object", **form})) for form in forms]
 
     def check(value: Any) -> bool:
         if not isinstance(value, dict):
             return False
+        may_be = [fits for required, fits in known if all(name in value for name in required)]
+        return len(may_be) == 1 and may_be[0](value)
+
+    return check
+
+
+def _object(said: dict[str, Any]) -> Check:
+    properties: Mapping[str, Any] = said.pop("properties", {})
+    required: Sequence[str] = tuple(said.pop("required", ()))
+    more = said.pop("additionalProperties", True)
+    others = None if isinstance(more, bool) else _check(more)
+    named = _check(said.pop("propertyNames")) if "propertyNames" in said else None
+    least, most = said.pop("minProperties", 0), said.pop("maxProperties", None)
+    together = [(name, tuple(others)) for name, others in said.pop("dependentRequired", {}).items()]
+    inside = {name: _check(sub) for name, sub in properties.items()}
+
+    def check(value: Any) -> bool:
+        if not isinstance(value, dict) or len(value) < least or (most is not None and len(value) > most):
+            return False
         for name in required:
             if name not in value:
                 return False
+        for name, others_too in together:
+            if name in value and not all(other in value for other in others_too):
+                return False
         for name, one in value.items():
-            known = inside.get(name)
+            if named is not None and not named(name):
+                return False
+            known = inside.get(name, others)
             if known is None:
                 if not more:
                     return False
@@ -91,10 +148,13 @@ def _object(said: dict[str, Any]) -> Check:
 def _array(said: dict[str, Any]) -> Check:
     items = _check(said.pop("items", True))
     least, most = said.pop("minItems", 0), said.pop("maxItems", None)
+    apart = said.pop("uniqueItems", False)
 
     def check(value: Any) -> bool:
         if not isinstance(value, list) or len(value) < least or (most is not None and len(value) > most):
             return False
+        if apart and not (all(isinstance(one, str) for one in value) and len(set(value)) == len(value)):
+            return False  # whether other values are the same is left to the validator
         return all(items(one) for one in value)
 
     return check

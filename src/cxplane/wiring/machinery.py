@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -76,6 +75,8 @@ def telemetry() -> Telemetry:
 @asynccontextmanager
 async def store_clock(settings: Settings, store: Store) -> AsyncIterator[Clock]:
     """The store's time, followed for as long as it is open."""
+    import asyncio
+
     from cxplane.adapters.clock import StoreClock
 
     found = StoreClock(store.now, settings.business_now)

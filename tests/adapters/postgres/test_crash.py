@@ -23,7 +23,7 @@ from cxplane.adapters.postgres.embedded import EmbeddedPostgres
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.errors import StoreUnavailable
 from cxplane.domain.record import Appended, RequestTaken
-from tests.contracts.test_store import T, allowed, takes, used
+from tests.contracts.writes import T, allowed, takes, used
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def whole(store: PostgresStore, confirmed: set[str]) -> int:
     streams: dict[str, list[str]] = {}
     for e in entries:
         streams.setdefault(e.stream, []).append(e.kind)
-    assert all(kinds == ["request", "decision", "intent"] for kinds in streams.values())
+    assert all(kinds == ["request", "decision"] for kinds in streams.values())
     assert confirmed <= set(streams)
     rows, _ = await store.requests(T, limit=100_000)
     assert {r.id for r in rows} == set(streams)
@@ -124,7 +124,7 @@ WRITER = """
     import asyncio, sys
     from cxplane.adapters.postgres.store import open_store
     from cxplane.domain.record import Appended
-    from tests.contracts.test_store import allowed, takes
+    from tests.contracts.writes import allowed, takes
 
     async def main():
         store = await open_store(sys.argv[1], tenant="northwind")

@@ -12,7 +12,7 @@ import pytest
 
 from cxplane.adapters.postgres.store import PostgresStore
 from cxplane.domain.record import Appended, NewEntry, Write
-from tests.contracts.test_store import T, allowed
+from tests.contracts.writes import T, allowed
 
 AT = datetime(2026, 3, 5, 10, 0, 0, 1200, tzinfo=UTC)
 

@@ -21,7 +21,7 @@ from cxplane.adapters.postgres.restore import JUMP, recovered
 from cxplane.adapters.postgres.store import open_store
 from cxplane.domain.record import Appended, Fenced
 from tests.contracts.mailroom import begun, drained
-from tests.contracts.test_store import T, allowed
+from tests.contracts.writes import T, allowed
 
 
 class Server:

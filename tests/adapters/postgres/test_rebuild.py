@@ -22,7 +22,7 @@ from cxplane.domain.customer_entries import (
 from cxplane.domain.entries import approval_decided, release_live, release_made
 from cxplane.domain.key_entries import key_created, key_revoked
 from cxplane.domain.record import Appended, KeyClaim, NewEntry, Write
-from tests.contracts.test_store import ACTION, NOW, T, allowed, came_out, decided, held, intended, takes
+from tests.contracts.writes import ACTION, NOW, T, allowed, came_out, decided, held, intended, takes
 
 TABLES = (
     "request",
@@ -82,7 +82,7 @@ def some_write(chance: random.Random, n: int, requests: list[str], at: datetime)
                 return Write(T, (yes, decided(old, "refuse")), expect=(old, "held"))
             return Write(
                 T,
-                (yes, decided(old, key=key), intended(old, key=key)),
+                (yes, intended(old, key=key)),
                 expect=(old, "held"),
                 claim=KeyClaim(ACTION, key, old),
                 reservations=budget,

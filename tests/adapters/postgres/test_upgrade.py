@@ -15,7 +15,7 @@ from cxplane.adapters.postgres.migrate import COMPATIBLE_FROM, HEAD, ensure_sche
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.errors import StoreError
 from cxplane.domain.record import Appended
-from tests.contracts.test_store import T, allowed
+from tests.contracts.writes import T, allowed
 from tests.crash.plane import Estate, estate
 
 NEXT = "9001"
