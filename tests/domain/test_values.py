@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,32 @@ def test_what_readers_of_json_disagree_on_has_no_canonical_bytes(value: object) 
 @given(st.dictionaries(st.text(max_size=5), st.integers(-(2**53) + 1, 2**53 - 1), max_size=5))
 def test_the_order_of_keys_does_not_change_the_digest(value: dict[str, int]) -> None:
     assert digest(value) == digest(dict(reversed(list(value.items()))))
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(_JSON)
+def test_canonical_bytes_are_those_of_the_standard_whichever_way_they_are_made(value: object) -> None:
+    assert canonical(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["a", {"b": "\udfff"}], 2**53, -(2**53), {"n": [2**60]}])
+def test_what_is_nearly_plain_has_no_canonical_bytes_either(value: object) -> None:
+    with pytest.raises(ValueError, match="canonical"):
+        canonical(value)
+
+
+def test_names_are_sorted_as_the_standard_says_where_code_points_say_otherwise() -> None:
+    assert canonical({"\ufb33": 1, "\U0001f600": 2}) == '{"\U0001f600":2,"\ufb33":1}'.encode()
 
 
 def test_money_is_counted_in_whole_minor_units() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from enum import StrEnum
 
 from cxplane.connectors.failures import NotTheSystem
@@ -165,8 +165,7 @@ class Guarded:
         system = self._systems.get(action.system) or System(id=action.system, owner="")
         breaker = self._guards.breaker(system)
         most_s = timeout_s / 2
-        await breaker.found_out(min(PROBE_S, most_s))
-        self._check(breaker, system)
+        await self._closed(breaker, system, min(PROBE_S, most_s))
         limits = (
             self._guards.limited(action.id, action.limits.rate, action.limits.concurrency),
             self._guards.limited(system.id, system.rate, system.concurrency),
@@ -174,8 +173,8 @@ class Guarded:
         held: list[asyncio.Semaphore] = []
         try:
             await self._wait(limits, held, system, began + most_s - time.monotonic())
-            await breaker.found_out(min(PROBE_S, began + most_s - time.monotonic()))
-            self._check(breaker, system)  # it may have gone down while we waited
+            # it may have gone down while we waited
+            await self._closed(breaker, system, min(PROBE_S, began + most_s - time.monotonic()))
             probe = breaker.enter()
             well: bool | None = None
             try:
@@ -201,12 +200,15 @@ class Guarded:
         self, limits: tuple[_Limited, ...], held: list[asyncio.Semaphore], system: System, timeout_s: float
     ) -> None:
         until = time.monotonic() + timeout_s
+        wanted = [limited.places for limited in limits if limited.places is not None]
+        full = any(places.locked() for places in wanted)
         try:
-            async with asyncio.timeout(timeout_s):
-                for limited in limits:
-                    if limited.places is not None:
-                        await limited.places.acquire()
-                        held.append(limited.places)
+            async with (
+                asyncio.timeout(timeout_s) if full else nullcontext()
+            ):  # where there is room nothing is waited for
+                for places in wanted:
+                    await places.acquire()
+                    held.append(places)
         except TimeoutError:
             raise NotTheSystem(
                 system.id,
@@ -226,7 +228,11 @@ class Guarded:
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
 
-    def _check(self, breaker: CircuitBreaker, system: System) -> None:
+    async def _closed(self, breaker: CircuitBreaker, system: System, most_s: float) -> None:
+        """At once while all is well. Waits for a call that finds out; NotTheSystem if nothing is to be called."""
+        if not breaker.blocks():
+            return
+        await breaker.found_out(most_s)
         if breaker.blocks():
             wait_s = max(breaker.wait_s(), 0.05)
             raise NotTheSystem(

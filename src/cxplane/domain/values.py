@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import rfc8785
 
 Json = Any  # None | bool | int | float | str | list | dict, as `json` reads it
@@ -80,8 +81,36 @@ def rate_per_second(text: str) -> float:
     return float(match[1]) / _SECONDS[match[2]]
 
 
+_sorted = msgspec.json.Encoder(order="sorted").encode
+
+
+def _same(value: Json) -> bool:
+    """Whether common JSON with sorted names is canonical too: no fractions, names in ASCII, nothing but plain types."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return bool(-SAFE_INTEGER <= value <= SAFE_INTEGER)
+    if kind is dict:
+        for name in value:
+            if type(name) is not str or not name.isascii():
+                return False
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        return False
+    for one in value:  # noqa: SIM110 -- a generator would cost as much as all the rest
+        if not _same(one):
+            return False
+    return True
+
+
 def canonical(value: Json) -> bytes:
     """RFC 8785 bytes of a JSON value. ValueError for NaN, infinities and integers beyond 2^53."""
+    if _same(value):
+        try:
+            return _sorted(value)
+        except UnicodeEncodeError:  # half a surrogate pair
+            pass
     try:
         return rfc8785.dumps(value)
     except rfc8785.CanonicalizationError as problem:

@@ -56,7 +56,8 @@ def advanced_entry(
             where = f" at step {state.error['step']}" if state.error.get("step") else ""
             body["error"] = f"{state.error['name']}{where}"
         if status.final:
-            private["result"] = dict(state.goals)
+            if state.goals:
+                private["result"] = dict(state.goals)
             if parent is not None:
                 body["parent"] = parent
     subject = subject_of(run.customer, run.conversation)

@@ -170,7 +170,10 @@ class Triggers:
         """Malformed where a run would be about a customer that nobody knows: it could only get stuck."""
         about = {entry.body.get("customer"): new.journey for entry, new in starts}
         for customer, journey in about.items():
-            if customer is not None and await self._store.customer(self._tenant, customer) is None:
+            if customer is None:
+                continue
+            # asked together with what judging asks at the same moment
+            if (await self._store.situation(self._tenant, customer, None)).customer is None:
                 raise Malformed(
                     f"the signal starts {journey} for a customer that is not known",
                     where="/data",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import hashlib
+import hmac
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxplane.adapters.operator_key import OperatorKey
-from cxplane.adapters.postgres.sealing import Damaged, disclosed, key_id, opened, ready, sealed, sealed_private
+from cxplane.adapters.postgres.sealing import Damaged, Salter, disclosed, key_id, opened, ready, sealed, sealed_private
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.errors import Malformed, StoreError
 from cxplane.domain.record import NewEntry, Write
@@ -52,6 +54,18 @@ def test_a_third_party_checks_what_it_is_shown_with_a_hash_alone() -> None:
     assert hashlib.sha256(salt + shown).digest() == commitment
     assert json.loads(shown) == {"amount": 5}
     assert hashlib.sha256(salt + b'{"amount":6}').digest() != commitment
+
+
+@given(st.binary(max_size=64), st.binary(max_size=300))
+def test_a_salt_is_a_plain_hmac_again_and_again(secret: bytes, text: bytes) -> None:
+    salter = Salter(secret)
+    assert [salter(text), salter(text)] == [hmac.digest(secret, text, "sha256")] * 2
+
+
+def test_an_entry_that_is_sealed_keeps_all_else() -> None:
+    words = {"body": {"a": 1}, "private": {"b": 2}, "data": ("orders",), "at": NOW}
+    entry = NewEntry(**{f.name: words.get(f.name, f.name) for f in dataclasses.fields(NewEntry)})  # type: ignore[arg-type]
+    assert entry.keeping({"c": "sealed"}) == dataclasses.replace(entry, private={"c": "sealed"})
 
 
 @pytest.mark.parametrize("place", [12, 60, -3])

@@ -29,7 +29,7 @@ class Private:
                 key = await self._key_for(write.tenant, entry)
                 used[key.id] = None
                 try:
-                    entry = replace(entry, private=sealed_private(entry.kind, entry.private, key))
+                    entry = entry.keeping(sealed_private(entry.kind, entry.private, key))
                 except (TypeError, ValueError, OverflowError, RecursionError) as problem:
                     raise malformed(problem) from None
             entries.append(entry)
