@@ -79,15 +79,19 @@ def rotate_seal_key(settings: Settings, tenant: str, *, new_tree: bool) -> tuple
     return " ".join([private, *(old or "").split()]), public, None
 
 
-def sealer(settings: Settings, tenant: str, store: Store, told: Telemetry, clock: Clock) -> Sealer | None:
-    """Who seals the record of the tenant; None without a key."""
+def sealer(
+    settings: Settings, tenant: str, store: Store, told: Telemetry, clock: Clock, *, make: bool = True
+) -> Sealer | None:
+    """Who seals the record of the tenant; None without a key. `make`: whether an embedded store without one gets one."""
     from cxplane.adapters.signing import verify
     from cxplane.adapters.sinks import sink_for
     from cxplane.domain.errors import SecretMissing
     from cxplane.loop.sealer import Sealer
 
-    signers = seal_signers(settings, tenant)
+    signers = seal_signers(settings, tenant, make=make)
     if not signers:
+        if not make:
+            return None
         log.warning("the record is NOT sealed: there is no %s (`cxplane audit keys new` makes one)", SEAL_KEY)
         return None
     try:
