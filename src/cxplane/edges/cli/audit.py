@@ -129,6 +129,7 @@ def _told(report: Report, given: bool) -> JsonObject:
         "keys": report.keys,
         "key_given": given,
         "other_trees": report.other_trees,
+        "restored": [{"index": r.index, "position": r.position, "at": r.at, "upto": r.upto} for r in report.restored],
         "finding": {"kind": found.kind, "what": found.what, "index": found.index, "position": found.position}
         if found
         else None,
@@ -139,6 +140,7 @@ def _say(report: Report, given: bool) -> None:
     if report.finding is not None:
         click.echo(f"NOT VERIFIED ({report.finding.kind}): {report.finding.what}")
         click.echo(f"  {report.sealed} entries before it are what was signed", err=True)
+        _say_pasts(report)
         return
     if not report.sealed:
         click.echo("NOT VERIFIED: no checkpoint is signed by a key that you trust")
@@ -149,10 +151,22 @@ def _say(report: Report, given: bool) -> None:
     )
     if report.unsealed:
         click.echo(f"  {report.unsealed} entries after them are under no checkpoint: they are not proven")
-    if report.other_trees:
-        click.echo(f"  {report.other_trees} checkpoints of other trees were not looked at", err=True)
+    _say_pasts(report)
     if not given:
         click.echo("  by the keys in the export itself: give --key with one that you have from elsewhere", err=True)
+
+
+def _say_pasts(report: Report) -> None:
+    """What a reader must know where the store came back to an earlier moment, and another tree was begun."""
+    for one in report.restored:
+        lost = f"what was recorded after position {one.upto} until then" if one.upto else "what came before it last"
+        click.echo(f"  the store was set back at {one.at}, says position {one.position}: {lost} is not in here")
+    if report.other_trees:
+        names = ", ".join(report.others)
+        many = f"{report.other_trees} checkpoints of other trees ({names}) were"
+        if report.other_trees == 1:
+            many = f"1 checkpoint of another tree ({names}) was"
+        click.echo(f"  {many} not looked at: give --key of that tree to verify by it", err=True)
 
 
 @audit.command("export")
