@@ -89,7 +89,7 @@ async def _same_record(store: Store, tenant: str, position: int, sha256: str | N
         raise ExportFailed(
             "the store",
             f"does not have the entry at position {position} that was exported last: it was set back, or changed",
-            next="Find out why (a backup that was restored?), keep this export, and begin another elsewhere.",
+            next="Find out why. After a restore: keep this export, give it to `cxplane store redo`, and begin another elsewhere.",
         )
 
 

@@ -107,6 +107,7 @@ class Verifier:
                 self._signed(other)
         except _Wrong as wrong:
             report.finding = wrong.finding
+            report.entries = max(report.entries, self._tree.size)
         report.keys = [str(key) for key in self._trusted]
         return report
 

@@ -7,6 +7,7 @@ from cxplane.wiring.exports import (
     check_parquet,
     export_releases,
     export_sink,
+    exported_lines,
     write_parquet,
 )
 from cxplane.wiring.machinery import (
@@ -66,6 +67,7 @@ __all__ = [
     "examine_store",
     "export_releases",
     "export_sink",
+    "exported_lines",
     "expressions",
     "identity",
     "live_tenants",

@@ -155,7 +155,7 @@ async def _store(settings: Settings, systems: bool) -> list[Check]:
         for tenant in tenants:
             async with open_store(settings, tenant=tenant) as store:
                 found += await _release(settings, store, tenant, systems)
-                found.append(await _seal(settings, store))
+                found += [await _seal(settings, store), await _set_back(store)]
                 found += _waiting(await store.figures())
         if not tenants:
             found.append(Check("release", "fail", "none is live", "Run `cxplane release DIR`."))
@@ -203,6 +203,19 @@ async def _seal(settings: Settings, store: Store) -> Check:
     finally:
         told.close()
     return Check(name, "ok", f"{sealed.size if sealed else 0} entries are sealed")
+
+
+async def _set_back(store: Store) -> Check:
+    """Whether erasures and the like that a restore undid are done again."""
+    from cxplane.loop.redoing import set_back
+
+    name = f"restores of {store.tenant}"
+    if not (restored := await set_back(store)):
+        return Check(name, "ok", "none, or looked after")
+    said = f"set back at {restored[-1].at:%Y-%m-%d %H:%M}: erasures, revoked keys and withdrawn consents since then are undone"
+    return Check(
+        name, "fail", said, "`cxplane store redo EXPORT` does them again; without an export: by hand, then --by-hand."
+    )
 
 
 def _secrets(settings: Settings, repo: ControlRepo) -> Iterator[Check]:
