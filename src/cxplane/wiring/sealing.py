@@ -58,12 +58,20 @@ def new_seal_key(name: str) -> tuple[str, str]:
 
 
 def rotate_seal_key(settings: Settings, tenant: str, *, new_tree: bool) -> tuple[str, str, str | None]:
-    """A new key before those there are: (what CXPLANE_SEAL_KEY must be, public key, the file that has it already or None)."""
+    """A new key before those there are: (what CXPLANE_SEAL_KEY must be, public key, the file that has it already or None).
+
+    Raises SealKeyWrong where there is none: a new one alone could not be followed from the old one.
+    """
     from cxplane.adapters.signing import keys_in, put_first
-    from cxplane.domain.errors import SecretMissing
+    from cxplane.domain.errors import SealKeyWrong, SecretMissing
 
     signers = seal_signers(settings, tenant)
-    name = signers[0].name if signers else f"cxplane/{tenant}"
+    if not signers:
+        raise SealKeyWrong(
+            "is missing",
+            next="Give the old one as CXPLANE_SEAL_KEY (was the output sent into its own file? then take it from your vault).",
+        )
+    name = signers[0].name
     if new_tree:
         base, _, count = name.partition("@")
         name = f"{base}@{int(count or 1) + 1}"

@@ -330,21 +330,38 @@ async def _keys(store: Store, settings: Settings) -> Sequence[tuple[str, bool, b
 def new_key(settings: Settings, name: str | None, as_json: bool) -> None:
     """Print a new private key, to be kept in the vault as CXPLANE_SEAL_KEY. It is kept nowhere else.
 
+    Without a store, where the first plane is still to be started, name the tenant of plane.yaml.
+
     \b
-    Example:
+    Examples:
       export CXPLANE_SEAL_KEY=$(cxplane audit keys new)
+      cxplane audit keys new --tenant northwind > secrets/CXPLANE_SEAL_KEY
     """
     from cxplane.wiring import new_seal_key
 
-    async def named(store: Store) -> str:
-        return f"cxplane/{store.tenant}"
-
-    private, public = new_seal_key(name or run(with_store(settings, named)))
+    private, public = new_seal_key(name or f"cxplane/{settings.tenant or run(_tenant(settings))}")
     if as_json:
         emit({"private": private, "public": public})
         return
     click.echo(private)
     click.echo(f"its public key: {public}", err=True)
+
+
+async def _tenant(settings: Settings) -> str:
+    """Whose record it is; no store is made only to ask it. UsageError where nobody knows."""
+    from cxplane.domain.errors import NothingLive
+    from cxplane.wiring import open_dsn, tenant_of
+
+    unknown = "say whose record it will sign: --tenant, as in plane.yaml; no release is live here that would say it"
+    if not settings.dsn and not settings.control and not (settings.data / "store").exists():
+        raise click.UsageError(unknown)
+    try:
+        if settings.control:
+            return await tenant_of(settings, "")
+        async with open_dsn(settings) as dsn:
+            return await tenant_of(settings, dsn)
+    except NothingLive:
+        raise click.UsageError(unknown) from None
 
 
 @keys.command("rotate")
@@ -358,13 +375,14 @@ def new_key(settings: Settings, name: str | None, as_json: bool) -> None:
 def rotate(settings: Settings, new_tree: bool, as_json: bool) -> None:
     """Make a new key that signs from the next start on; the old one signs along, and says on record that it is the next.
 
-    With the embedded store, it is put into its key file. Otherwise it is printed: put it before the old one in
-    CXPLANE_SEAL_KEY, with a space between them, and start the planes again. Take the old key away once auditors have the new one.
+    With the embedded store, it is put into its key file. Otherwise it is printed together with the old one: let that be
+    CXPLANE_SEAL_KEY, and start the planes again. Take the old key away once auditors have the new one.
 
     \b
     Examples:
       cxplane audit keys rotate
       cxplane audit keys rotate --new-tree
+      cxplane audit keys rotate > secrets/next && mv secrets/next secrets/CXPLANE_SEAL_KEY
     """
     from cxplane.wiring import rotate_seal_key
 
