@@ -96,7 +96,7 @@ def test_after_a_restore_the_seal_waits_for_a_word_and_what_was_taken_away_is_ta
     good(running, "audit", "seal")
     good(running, "evidence", case, "--out", str(tmp_path / "case.json"))
     record = tmp_path / "record"
-    good(running, "export", str(record))
+    last = good(running, "export", str(record), "--json").json["last"]
     good(running, "hold", "c-1", "--reason", "case 12", by=sam)  # newer than the export: nobody knows of it
     lose(running, tmp_path)
 
@@ -117,6 +117,15 @@ def test_after_a_restore_the_seal_waits_for_a_word_and_what_was_taken_away_is_ta
     assert (
         "store redo" in looked["restores of northwind"]["next"] and "--new-tree" in looked["seal of northwind"]["next"]
     )
+
+    # no export and no cursor goes on over two pasts
+    resumed = running.cx("export", str(record), "--resume")
+    assert resumed.code == 1 and "cxplane store redo" in resumed.err
+    with running.http(sam) as http:
+        for path in ("/v1/entries", "/v1/entries/lines", "/v1/entries/stream"):
+            assert http.get(path, params={"after": last}).status_code == 409
+        assert http.get("/v1/entries/stream", headers={"Last-Event-ID": str(last)}).status_code == 409
+        assert http.get("/v1/entries/lines", params={"after": 3}).text.count("store.restored") == 1
 
     # what the lost time took away is taken away again, as far as somebody knows of it
     told = running.cx("store", "redo", str(record), "--json")
