@@ -102,7 +102,9 @@ def test_after_a_restore_the_seal_waits_for_a_word_and_what_was_taken_away_is_ta
 
     shown = good(running, "restore", str(backup)).out
     assert "cxplane store redo EXPORT" in shown and "--new-tree" in shown
-    shutil.copytree(tmp_path / "keys", running.data / "keys")
+    strange = running.cx("store", "redo", str(record), "--yes")  # a key was made, where there was none
+    assert strange.code == 3 and "keys/data.key" in strange.err
+    shutil.copytree(tmp_path / "keys", running.data / "keys", dirs_exist_ok=True)
     running.start()
 
     # the sealer stops, though the checkpoints kept apart are gone too, and says why and what to do
