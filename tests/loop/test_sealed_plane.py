@@ -95,6 +95,16 @@ def test_without_the_old_key_there_is_no_next_one(tmp_path: Path, monkeypatch: A
     assert "its own file" in told.value.next
 
 
+def test_a_key_that_everybody_may_read_is_not_taken_for_none(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv("CXPLANE_SEAL_KEY", raising=False)
+    file = tmp_path / "CXPLANE_SEAL_KEY"
+    file.write_text(KEY)
+    file.chmod(0o644)
+    with pytest.raises(SealKeyWrong, match="everybody") as told:
+        seal_signers(Settings(data=tmp_path, dsn="postgresql://nobody@127.0.0.1/x", secrets=tmp_path), "acme")
+    assert "chmod 600" in told.value.next
+
+
 def test_a_key_can_be_made_before_there_is_a_store_and_none_is_made_for_it(
     empty_dsn: str, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:

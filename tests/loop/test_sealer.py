@@ -19,6 +19,7 @@ from cxplane.adapters.telemetry import PrometheusTelemetry
 from cxplane.domain.errors import SealBroken, SinkFailure
 from cxplane.domain.record import NewEntry, Write
 from cxplane.loop import sealer as sealing
+from cxplane.loop.seal_keys import announce
 from cxplane.loop.sealer import Sealer
 from cxplane.record import merkle
 from cxplane.record.note import parse_checkpoint, parse_note, split_notes
@@ -254,6 +255,11 @@ async def test_a_store_that_says_it_came_back_is_not_signed_on_whatever_the_sink
         assert len(in_sink(tmp_path)) == before
         monkeypatch.setattr(sealing, "MOST", 200)  # what is restored comes under a later checkpoint of the new tree
         keys = f"{new_private_key(name)} {keys}"
+        unsaid = made(store, folder, keys)  # a key that was used, and whose announcement is lost, looks the same
+        for step in (unsaid.step, unsaid.look):
+            with pytest.raises(SealBroken, match="set back"):
+                await step()
+        await announce(store, signers_from(keys), at=datetime.now(UTC))
         again = made(store, folder, keys)
         await again.step()
         last = in_sink(folder)[-1]

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from cxplane.domain.errors import SealBroken, SinkFailure
-from cxplane.domain.key_entries import seal_key
-from cxplane.domain.record import NewEntry, Write
+from cxplane.domain.record import Write
+from cxplane.loop.seal_keys import announcement
 from cxplane.ports.clock import Clock
 from cxplane.ports.seal import Growth, Sealed, Signer, Sink, Verify
 from cxplane.ports.store import Store
@@ -29,6 +29,9 @@ EVERY = timedelta(seconds=5)
 MOST = 10_000  # entries under one checkpoint
 CHECK_TILES = 4  # tiles of 256 entries looked at again after each step
 REST = timedelta(hours=24)  # after all were looked at
+NEXT = (
+    "If that was meant: `cxplane audit keys rotate --new-tree`, and start the planes again; else find out who did it."
+)
 
 
 class Sealer:
@@ -91,7 +94,9 @@ class Sealer:
     async def look(self) -> Sealed | None:
         """How far the record is sealed, where it may be sealed on; signs and sends nothing. SealBroken, SinkFailure."""
         sealed = await self._store.seals.sealed(self.tenant)
-        if sealed is None or sealed.origin not in {key.name for key in self.keys} - {self._origin}:
+        if sealed is not None and sealed.origin in {key.name for key in self.keys} - {self._origin}:
+            await self._not_restored(sealed)  # another tree is to be begun
+        else:
             self._trusted(sealed)
             await self._not_restored(sealed)
             await self._not_behind()
@@ -164,7 +169,7 @@ class Sealer:
         return frontier
 
     async def _not_restored(self, before: Sealed | None) -> None:
-        """Whether the store came back from a backup since the tree was begun, and nobody has begun another one yet.
+        """Whether the store came back from a backup, and no tree was begun since: by its key, put on record by a person.
 
         What was signed after the backup is in somebody's hands: to go on would be to sign two trees in one name. A sink
         that was lost together with the store cannot tell; the record can.
@@ -172,9 +177,7 @@ class Sealer:
         if self._begun is None:
             announced = await self._store.entries(self.tenant, kind="seal.key", limit=1000)
             self._begun = next((e.position for e in announced if Key.parse(e.body["key"]).name == self._origin), None)
-        if self._begun is None:  # a moment ago
-            return
-        after = max(self._begun, before.position if before is not None else 0)
+        after = max(self._begun or 0, before.position if before is not None else 0)
         for restored in await self._store.entries(self.tenant, after=after, kind="store.restored", limit=1):
             latest, size = None, before.size if before is not None else 0
             with suppress(SinkFailure):
@@ -182,8 +185,7 @@ class Sealer:
             gone = latest.size - size if latest is not None and latest.origin == self._origin else 0
             known = f"; {gone} entries that were signed are gone" if gone > 0 else ""
             raise SealBroken(
-                f"the store was set back to an earlier moment (entry {restored.position} says so){known}",
-                next="If that was meant: `cxplane audit keys rotate --new-tree`, and start the planes again; else find out who did it.",
+                f"the store was set back to an earlier moment (entry {restored.position} says so){known}", next=NEXT
             )
 
     async def _not_behind(self) -> None:
@@ -203,7 +205,7 @@ class Sealer:
         if latest.size > size:
             raise SealBroken(
                 f"the store holds {size} sealed entries, and {latest.size} were signed: it was set back, or entries are gone",
-                next="If that was meant: `cxplane audit keys rotate --new-tree`, and start the planes again; else find out who did it.",
+                next=NEXT,
             )
         stands = await self._store.seals.checkpoint(self.tenant, origin=latest.origin, size=latest.size)
         if stands is None or parse_checkpoint(stands).root != latest.root:
@@ -246,6 +248,7 @@ class Sealer:
         known = [e.body["key"] for e in await self._store.entries(self.tenant, kind="seal.key", limit=1000)]
         key, _ = self._signers[0]
         if str(key) not in known:
+            await self._not_restored(before)
             entry = announcement(self._signers, at=self._clock.now())
             await self._store.append(Write(self.tenant, (entry,)))
             log.info("the record of %s is sealed with key %s from now on", self.tenant, key)
@@ -291,10 +294,3 @@ async def look_again(store: Store, tenant: str, sealed: Sealed, first: int, last
             good = False
         if not good:
             raise SealBroken(f"the hashes of entries {index} and following of {tenant} are not those that were signed")
-
-
-def announcement(signers: Sequence[tuple[Key, object]], *, at: datetime) -> NewEntry:
-    """The entry that says which key signs from now on, endorsed by each key before it."""
-    key = signers[0][0]
-    endorsed = str(sign(f"cxplane seal key\n{key}\n", signers[1:])) if len(signers) > 1 else None  # type: ignore[arg-type]
-    return seal_key(str(key), endorsed=endorsed, at=at)

@@ -33,6 +33,7 @@ from cxplane.wiring.sealing import (
     rotate_seal_key,
     seal_key_file,
     seal_signers,
+    seal_signers_from,
     seal_verify,
     sealer,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "schema_of",
     "seal_key_file",
     "seal_signers",
+    "seal_signers_from",
     "seal_verify",
     "sealer",
     "settings_from_env",

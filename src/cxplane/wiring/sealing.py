@@ -33,11 +33,13 @@ def seal_signers(settings: Settings, tenant: str, *, make: bool = True) -> Seque
     which is made where there is none (`make`). Empty for a Postgres of one's own without a key. Raises SealKeyWrong.
     """
     from cxplane.adapters.signing import keys_in, new_private_key, put_first, signers_from
-    from cxplane.domain.errors import SecretMissing
+    from cxplane.domain.errors import SealKeyWrong, SecretMissing
 
     try:
         return signers_from(vault(settings).secret(SEAL_KEY))
-    except SecretMissing:
+    except SecretMissing as missing:
+        if "chmod" in missing.next:  # it is there: a plane that does not seal is not what was meant
+            raise SealKeyWrong("is in a file that everybody may read", next=missing.next) from None
         if settings.dsn:
             return ()
     file = seal_key_file(settings)
@@ -46,6 +48,13 @@ def seal_signers(settings: Settings, tenant: str, *, make: bool = True) -> Seque
             return ()
         put_first(file, new_private_key(f"cxplane/{tenant}"))
     return signers_from(keys_in(file) or "")
+
+
+def seal_signers_from(secret: str) -> Sequence[Signer]:
+    """Keys that are not where they will be kept yet. Raises SealKeyWrong."""
+    from cxplane.adapters.signing import signers_from
+
+    return signers_from(secret)
 
 
 def new_seal_key(name: str) -> tuple[str, str]:

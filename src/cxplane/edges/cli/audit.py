@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -382,14 +383,19 @@ def rotate(settings: Settings, new_tree: bool, as_json: bool) -> None:
     Examples:
       cxplane audit keys rotate
       cxplane audit keys rotate --new-tree
-      cxplane audit keys rotate > secrets/next && mv secrets/next secrets/CXPLANE_SEAL_KEY
+      (umask 077; cxplane audit keys rotate > next) && mv next secrets/CXPLANE_SEAL_KEY
     """
-    from cxplane.wiring import rotate_seal_key
+    from cxplane.wiring import rotate_seal_key, seal_signers_from
 
-    async def named(store: Store) -> str:
-        return store.tenant
+    async def rotated(store: Store) -> tuple[str, str, str | None]:
+        from cxplane.loop.seal_keys import announce
 
-    secret, public, kept = rotate_seal_key(settings, run(with_store(settings, named)), new_tree=new_tree)
+        found = rotate_seal_key(settings, store.tenant, new_tree=new_tree)
+        if new_tree:  # a sealer does not begin one by itself
+            await announce(store, seal_signers_from(found[0]), at=datetime.now(UTC))
+        return found
+
+    secret, public, kept = run(with_store(settings, rotated))
     if as_json:
         emit({"public": public, "kept": kept, **({} if kept else {"private": secret})})
         return
