@@ -44,6 +44,12 @@ async def test_a_plane_seals_what_it_does(dsn: str, tmp_path: Path, monkeypatch:
             entries = await plane.store.entries(TENANT, limit=1000)
             await sealed_to(tmp_path / "seals", len(entries))
             assert plane.seal_trouble is None
+            seal = [(c.status, c.said) for c in await plane.health.checks() if c.name == "seal"]
+            assert seal == [("ok", "goes on")]
+            assert plane.sealer is not None
+            plane.sealer.trouble = "it was set back"
+            seal = [(c.status, c.said) for c in await plane.health.checks() if c.name == "seal"]
+            assert seal == [("warn", "it was set back")]
             assert b"cxplane_sealed_entries" in plane.telemetry.render()[0]
     finally:
         await billing.stop()

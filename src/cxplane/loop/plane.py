@@ -87,7 +87,7 @@ class Plane:
             seal_every=seal_every,
             concurrency=concurrency,
         )
-        self.health = Health(store, self.live, systems, self._background, telemetry)
+        self.health = Health(store, self.live, systems, self._background, telemetry, sealer)
 
     # life ----------------------------------------------------------------------------------------
 
