@@ -18,6 +18,7 @@ import pytest
 
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.record import NewEntry, Write
+from tests.conftest import run_sql
 
 T = "northwind"
 NOW = datetime(2026, 3, 5, 10, 0, tzinfo=UTC)
@@ -136,6 +137,39 @@ async def test_a_store_that_was_set_back_is_not_exported_on_top_of_what_it_was(
     finally:
         await again.aclose()
     assert (await told(dsn, to, "--resume"))["count"] == 0
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("how", [(), ("--open",)], ids=["sealed", "opened"])
+async def test_who_follows_a_store_that_is_set_back_ends_and_writes_nothing_of_the_other_past(
+    how: tuple[str, ...], dsn: str, store: PostgresStore, tmp_path: Path
+) -> None:
+    to = tmp_path / "record"
+    await fill(store, 1, 12)
+    process = await asyncio.create_subprocess_exec(
+        *CALL, str(to), "--follow", "--json", *how, env=env(dsn), stdout=subprocess.PIPE
+    )
+    try:
+        for _ in range(300):
+            if sum(p.read_bytes().count(b"\n") for p in to.glob("entries/*")) == 12:
+                break
+            await asyncio.sleep(0.05)
+        kept = b"".join(p.read_bytes() for p in sorted(to.glob("entries/*")))
+        assert kept.count(b"\n") == 12
+        await run_sql(
+            dsn,
+            "set session_replication_role = replica",
+            "delete from cxplane.entry where position > 8",
+            "select setval('cxplane.entry_position', 10000000008)",
+        )
+        await fill(store, 101, 8)  # it goes on in another way
+        out, _ = await process.communicate()
+        assert process.returncode == 1 and "position 12" in json.loads(out)["error"]
+        assert b"".join(p.read_bytes() for p in sorted(to.glob("entries/*"))) == kept
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @pytest.mark.timeout(60)

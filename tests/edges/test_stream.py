@@ -144,6 +144,9 @@ def test_it_is_not_for_everybody(plane: Running, path: str) -> None:
 class Babbling:
     """Always has something to say."""
 
+    async def must_be_known(self, caller: Any, after: int) -> None:
+        self.may(caller)
+
     def may(self, caller: object) -> None:
         return
 

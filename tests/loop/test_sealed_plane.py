@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest
 
 from cxplane.adapters.signing import Ed25519Signer, new_private_key
 from cxplane.domain.errors import SealKeyWrong
+from cxplane.edges.cli.app import run as cli
 from cxplane.record.note import Key, parse_checkpoint
 from cxplane.wiring import Settings, open_plane, rotate_seal_key, seal_key_file, seal_signers, settings_from_env
 from tests.connectors.fake import FakeSystem
@@ -42,6 +44,12 @@ async def test_a_plane_seals_what_it_does(dsn: str, tmp_path: Path, monkeypatch:
             entries = await plane.store.entries(TENANT, limit=1000)
             await sealed_to(tmp_path / "seals", len(entries))
             assert plane.seal_trouble is None
+            seal = [(c.status, c.said) for c in await plane.health.checks() if c.name == "seal"]
+            assert seal == [("ok", "goes on")]
+            assert plane.sealer is not None
+            plane.sealer.trouble = "it was set back"
+            seal = [(c.status, c.said) for c in await plane.health.checks() if c.name == "seal"]
+            assert seal == [("warn", "it was set back")]
             assert b"cxplane_sealed_entries" in plane.telemetry.render()[0]
     finally:
         await billing.stop()
@@ -81,6 +89,39 @@ def test_a_new_key_stands_before_the_old_one(tmp_path: Path, monkeypatch: Any) -
     own = replace(settings, dsn="postgresql://nobody@127.0.0.1/x")
     secret, _, kept = rotate_seal_key(own, "acme", new_tree=False)
     assert kept is None and secret.split()[1] == KEY and Ed25519Signer(secret.split()[0]).name == f"cxplane/{TENANT}"
+
+
+def test_without_the_old_key_there_is_no_next_one(tmp_path: Path, monkeypatch: Any) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "CXPLANE_SEAL_KEY").write_text("")  # a shell empties the file before the command that writes to it runs
+    own = Settings(data=tmp_path, dsn="postgresql://nobody@127.0.0.1/x", secrets=secrets)
+    with pytest.raises(SealKeyWrong, match="is missing") as told:
+        rotate_seal_key(own, "acme", new_tree=True)
+    assert "its own file" in told.value.next
+
+
+def test_a_key_that_everybody_may_read_is_not_taken_for_none(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv("CXPLANE_SEAL_KEY", raising=False)
+    file = tmp_path / "CXPLANE_SEAL_KEY"
+    file.write_text(KEY)
+    file.chmod(0o644)
+    with pytest.raises(SealKeyWrong, match="everybody") as told:
+        seal_signers(Settings(data=tmp_path, dsn="postgresql://nobody@127.0.0.1/x", secrets=tmp_path), "acme")
+    assert "chmod 600" in told.value.next
+
+
+def test_a_key_can_be_made_before_there_is_a_store_and_none_is_made_for_it(
+    empty_dsn: str, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.delenv("CXPLANE_DSN", raising=False)
+    new = ["audit", "keys", "new", "--json", "--data", str(tmp_path / "data")]
+    for where in ([], ["--dsn", empty_dsn]):
+        assert cli([*new, *where]) == 2
+        assert "--tenant" in capsys.readouterr().out
+        assert cli([*new, *where, "--tenant", "acme"]) == 0
+        assert json.loads(capsys.readouterr().out)["public"].startswith("cxplane/acme+")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_key_that_cannot_be_used_stops_the_start_and_is_not_shown(tmp_path: Path, monkeypatch: Any) -> None:

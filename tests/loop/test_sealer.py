@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from cxplane.adapters.signing import new_private_key, signers_from, verify
 from cxplane.adapters.sinks import FolderSink
 from cxplane.adapters.telemetry import PrometheusTelemetry
 from cxplane.domain.errors import SealBroken, SinkFailure
+from cxplane.domain.record import NewEntry, Write
 from cxplane.loop import sealer as sealing
+from cxplane.loop.seal_keys import announce
 from cxplane.loop.sealer import Sealer
 from cxplane.record import merkle
 from cxplane.record.note import parse_checkpoint, parse_note, split_notes
@@ -229,6 +231,43 @@ async def test_a_store_that_was_set_back_is_not_signed_again_until_a_new_tree_is
     assert len(last.note.signed_by(again.keys, verify)) == 2
     with pytest.raises(SealBroken, match="none of the keys"):
         await made(store, tmp_path).step()  # a plane that has the old key only
+
+
+@pytest.mark.parametrize("sink", ["kept", "lost with the store"])
+async def test_a_store_that_says_it_came_back_is_not_signed_on_whatever_the_sink_knows(
+    sink: str, sealed: Sealer, store: PostgresStore, tmp_path: Path, caplog: Any, monkeypatch: Any
+) -> None:
+    keys = KEY
+    folder = tmp_path if sink == "kept" else tmp_path / "fresh"
+    await sealed.look()
+    before = len(in_sink(tmp_path))
+    for name in (f"cxplane/{T}@2", f"cxplane/{T}@3"):  # and it comes back once more
+        restored = NewEntry("store.restored", "store", datetime.now(UTC), "operator:sam", {"position": 3})
+        await store.append(Write(T, (restored,)))
+        for n in range(2):
+            sealer = made(store, folder, keys)
+            with pytest.raises(SealBroken, match=r"set back to an earlier moment \(entry \d+ says so\)"):
+                await sealer.step()
+            assert sealer.trouble is not None and "--new-tree" in sealer.trouble and "--new-tree" in caplog.text
+            with pytest.raises(SealBroken, match="set back"):
+                await sealer.look()
+            await write(store, f"more-{name}-{n}")
+        assert len(in_sink(tmp_path)) == before
+        monkeypatch.setattr(sealing, "MOST", 200)  # what is restored comes under a later checkpoint of the new tree
+        keys = f"{new_private_key(name)} {keys}"
+        unsaid = made(store, folder, keys)  # a key that was used, and whose announcement is lost, looks the same
+        for step in (unsaid.step, unsaid.look):
+            with pytest.raises(SealBroken, match="set back"):
+                await step()
+        await announce(store, signers_from(keys), at=datetime.now(UTC))
+        again = made(store, folder, keys)
+        await again.step()
+        last = in_sink(folder)[-1]
+        assert last.origin == name and (last.size, last.root) == await root_of_all(store)
+        await write(store, f"goes-on-{name}")
+        assert await again.step() == 3
+        assert await again.look() == again.sealed
+        before = len(in_sink(tmp_path))
 
 
 async def test_a_new_key_is_announced_and_endorsed_by_the_old_one_and_both_sign(

@@ -25,7 +25,7 @@ def signed(checkpoint: Checkpoint, *signers: Ed25519Signer) -> str:
     return str(sign(checkpoint.text, [(key_of(s), s.sign) for s in signers]))
 
 
-def line(position: int, kind: str = "request", **body: object) -> bytes:
+def line(position: int, kind: str = "request", /, **body: object) -> bytes:
     return json.dumps(
         {"specversion": "1.0", "id": str(position), "type": f"cxplane.{kind}", "data": {"body": body}},
         separators=(",", ":"),

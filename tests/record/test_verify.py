@@ -251,3 +251,18 @@ def test_two_tamperings_do_not_hide_each_other(data: st.DataObject) -> None:
     except (NoteError, UnicodeDecodeError):
         return
     assert not report.good
+
+
+def test_two_checkpoints_of_one_size_over_different_entries_are_a_fork() -> None:
+    other = sealed([*LINES[:300], *(line(5000 + n) for n in range(400))], [300, COUNT])
+    found = report_of(GOOD, apart=other.checkpoints).finding
+    assert found is not None and (found.kind, found.index) == ("fork", COUNT)
+    assert f"two checkpoints of {COUNT} entries" in found.what
+
+
+def test_a_store_that_was_set_back_is_told_of_with_what_is_lost() -> None:
+    restored = [line(2000, "store.restored", position=1900), line(3000, "store.restored"), line(4000, "note")]
+    told = report_of(sealed([*LINES, *restored], [COUNT, COUNT + 3])).restored
+    assert [(r.index, r.position, r.upto) for r in told] == [(COUNT, "2000", 1900), (COUNT + 1, "3000", None)]
+    torn = b'{"type":"cxplane.store.restored"'
+    assert report_of(sealed([*LINES, torn], [COUNT + 1])).restored == []

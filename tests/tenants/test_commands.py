@@ -43,6 +43,7 @@ STORE: dict[str, list[Case]] = {  # with --dsn and --tenant
     "conform": [case("billing", "--control", "{control}")],
     "doctor": [case()],
     "store status": [case()],
+    "store redo": [case("--by-hand"), case("{control}/plane.yaml", "--yes")],
     "audit keys new": [case()],
     "audit seal": [case()],
     "audit keys list": [case()],

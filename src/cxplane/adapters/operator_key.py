@@ -45,7 +45,8 @@ class OperatorKey:
         if (cipher := self._ciphers.get(by)) is None:
             raise StoreError(
                 f"the keys of customers are wrapped by the operator key {by}, and this process was given {', '.join(self.names)}",
-                next=f"Add key {by} to {SECRET} behind the newest; drop it when `cxplane data-key rotate` has ended.",
+                next=f"Put key {by} back: keys/data.key in the data folder, or {SECRET} (there behind a newer one, until "
+                "`cxplane data-key rotate` has ended).",
             )
         try:
             return cipher.decrypt(wrapped, [tenant.encode(), id.encode()])

@@ -71,3 +71,9 @@ def customer_hold(customer: str, *, on: bool, reason: str, at: datetime, actor: 
     """A legal hold: while it is on, nothing of the customer is erased, neither by hand nor by time."""
     body = {"on": on} | ({"reason": reason} if reason else {})
     return NewEntry("customer.hold", customer, at, actor, body)
+
+
+def store_redone(restored: int, *, upto: int | None, at: datetime, actor: str) -> NewEntry:
+    """What the time before a restore took away was done again: `restored` is the entry that told of it, `upto` the last entry
+    that was known of that time; None where a person did it by hand."""
+    return NewEntry("store.redone", "store", at, actor, {"restored": restored} | ({"upto": upto} if upto else {}))

@@ -138,7 +138,8 @@ class SealKeyWrong(CxplaneError):
 
     next = "Set CXPLANE_SEAL_KEY to what `cxplane audit keys new` printed: one key, or several with the newest first."
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *, next: str | None = None) -> None:
+        self.next = next or self.next
         super().__init__(f"the key that signs the record {why}")
 
 

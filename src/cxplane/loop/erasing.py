@@ -32,7 +32,7 @@ class Erasing:
             self._tenant, customer, at=self._clock.now(), by=caller.name, reason=reason
         )
         if isinstance(told, UnderWay):
-            raise Conflict(_words(customer, told), next=_next(told))
+            raise Conflict(words(customer, told), next=_next(told))
         log.info("a customer was erased by %s: %d keys, %d entries", caller.name, len(told.keys), told.entries)
         return told
 
@@ -68,7 +68,8 @@ def _short(reason: str) -> None:
         )
 
 
-def _words(customer: str, told: UnderWay) -> str:
+def words(customer: str, told: UnderWay) -> str:
+    """What keeps a customer from being erased."""
     if told.on_hold:
         return f"customer {customer} is on hold"
     things = [f"run {id} ({journey}, {status})" for id, journey, status in told.runs]

@@ -47,10 +47,15 @@ async def export(
 ) -> Exported:
     """Everything past the sink's position; with `rest`, what comes too, until it says stop. The sink is left committed."""
     after = sink.position
-    if sink.last_sha256:
-        await _same_record(store, tenant, after, sink.last_sha256 if rewrite is None else None)
+    last = (after, sink.last_sha256 if rewrite is None else None) if sink.last_sha256 else None
+
+    async def same() -> None:
+        if last is not None:
+            await _same_record(store, tenant, *last)
+
+    await same()
     batches: AsyncIterator[Batch] = (
-        follow(store, tenant, rest, after=after, wanted=wanted)
+        follow(store, tenant, rest, after=after, wanted=wanted, same=same)
         if rest is not None
         else read(store, tenant, after=after, wanted=wanted)
     )
@@ -60,6 +65,7 @@ async def export(
             if batch.lines:
                 lines = await rewrite(batch.lines) if rewrite is not None else batch.lines
                 sink.put(lines)
+                last = (batch.lines[-1].position, hashlib.sha256(batch.lines[-1].text).hexdigest())
                 for line in lines:
                     digest.update(line.text + b"\n")
                 told.first = lines[0].position if told.first is None else told.first
@@ -83,7 +89,7 @@ async def _same_record(store: Store, tenant: str, position: int, sha256: str | N
         raise ExportFailed(
             "the store",
             f"does not have the entry at position {position} that was exported last: it was set back, or changed",
-            next="Find out why (a backup that was restored?), keep this export, and begin another elsewhere.",
+            next="Find out why. After a restore: keep this export, give it to `cxplane store redo`, and begin another elsewhere.",
         )
 
 

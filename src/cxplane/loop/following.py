@@ -17,6 +17,7 @@ QUICK_S, SLOW_S = 0.1, 1.0  # how long to wait for more: right after something c
 log = logging.getLogger("cxplane.following")
 Rest = Callable[[float], Awaitable[bool]]
 """Sleep so many seconds; False: stop."""
+Same = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,26 @@ async def read(store: Store, tenant: str, *, after: int = 0, wanted: Wanted = AL
 
 
 async def follow(
-    store: Store, tenant: str, rest: Rest, *, after: int = 0, wanted: Wanted = ALL
+    store: Store,
+    tenant: str,
+    rest: Rest,
+    *,
+    after: int = 0,
+    wanted: Wanted = ALL,
+    same: Same | None = None,
 ) -> AsyncIterator[Batch]:
     """All that is settled, and what comes, until `rest` says stop. A batch without lines: nothing more is there for now.
 
     While the store does not answer, it is asked again: what was read once is never read twice, and nothing is left out.
+    `same` is asked after each read whether the store still is the one that was read from before; it raises if not.
     """
     pause, away = QUICK_S, False
     while True:
         came = 0
         try:
             async for batch in read(store, tenant, after=after, wanted=wanted):
+                if same is not None:
+                    await same()
                 after, came = batch.lines[-1].position, came + len(batch.lines)
                 yield batch
                 if not await rest(0):

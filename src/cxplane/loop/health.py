@@ -8,6 +8,7 @@ from cxplane.domain.errors import CxplaneError, StoreError
 from cxplane.domain.views import Check
 from cxplane.loop.background import Background
 from cxplane.loop.live import Releases, Systems
+from cxplane.loop.sealer import Sealer
 from cxplane.ports.store import Figures, Store
 from cxplane.ports.telemetry import Telemetry
 
@@ -21,9 +22,15 @@ class NotReady(StoreError):
 
 class Health:
     def __init__(
-        self, store: Store, live: Releases, systems: Systems, background: Background, telemetry: Telemetry
+        self,
+        store: Store,
+        live: Releases,
+        systems: Systems,
+        background: Background,
+        telemetry: Telemetry,
+        sealer: Sealer | None = None,
     ) -> None:
-        self._store, self._live, self._systems = store, live, systems
+        self._store, self._live, self._systems, self._sealer = store, live, systems, sealer
         self._background, self._telemetry = background, telemetry
         self.draining = False
         self._figures: tuple[float, Figures] | None = None
@@ -58,6 +65,8 @@ class Health:
         stuck = self._background.stuck()
         said = ", ".join(f"{name} for {seconds:.0f} s" for name, seconds in stuck.items())
         found.append(Check("background", "fail" if stuck else "ok", said or "goes on", "See the log." if stuck else ""))
+        if self._sealer is not None:
+            found.append(Check("seal", "warn" if self._sealer.trouble else "ok", self._sealer.trouble or "goes on"))
         for system, fuse in self._systems.states().items():
             status = "ok" if str(fuse) == "closed" else "warn"
             found.append(Check(f"system {system}", status, f"its circuit breaker is {fuse}"))

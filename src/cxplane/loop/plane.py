@@ -87,7 +87,7 @@ class Plane:
             seal_every=seal_every,
             concurrency=concurrency,
         )
-        self.health = Health(store, self.live, systems, self._background, telemetry)
+        self.health = Health(store, self.live, systems, self._background, telemetry, sealer)
 
     # life ----------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Plane:
     async def entries(
         self, caller: Caller, *, after: int = 0, kind: str | None = None, stream: str | None = None, limit: int = 100
     ) -> Sequence[Entry]:
-        must(self.live.need(), caller, "record")
+        await self.reading.must_be_known(caller, after)
         return await self.store.entries(self.tenant, after=after, kind=kind, stream=stream, limit=limit)
 
     async def releases(self, caller: Caller) -> Sequence[ReleaseInfo]:

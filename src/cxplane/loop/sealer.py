@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import timedelta
 
 from cxplane.domain.errors import SealBroken, SinkFailure
-from cxplane.domain.key_entries import seal_key
-from cxplane.domain.record import NewEntry, Write
+from cxplane.domain.record import Write
+from cxplane.loop.seal_keys import announcement
 from cxplane.ports.clock import Clock
 from cxplane.ports.seal import Growth, Sealed, Signer, Sink, Verify
 from cxplane.ports.store import Store
@@ -28,6 +29,9 @@ EVERY = timedelta(seconds=5)
 MOST = 10_000  # entries under one checkpoint
 CHECK_TILES = 4  # tiles of 256 entries looked at again after each step
 REST = timedelta(hours=24)  # after all were looked at
+NEXT = (
+    "If that was meant: `cxplane audit keys rotate --new-tree`, and start the planes again; else find out who did it."
+)
 
 
 class Sealer:
@@ -55,6 +59,7 @@ class Sealer:
         self._origin = self._signers[0][0].name
         self._announced = False
         self._sent: Checkpoint | None = None  # the last that the sink is known to have
+        self._begun: int | None = None  # where the record says that this tree was begun
         self._next_check, self._rests_until = 0, clock.now() + timedelta(minutes=1)
         self.trouble: str | None = None  # for people; None while all is well
         self.sealed: Sealed | None = None
@@ -78,13 +83,24 @@ class Sealer:
             await self._send()
             await self._check()
         except SealBroken as broken:
-            self._say(str(broken))
+            self._say(broken)
             raise
         except SinkFailure as failure:
             self._telemetry.gauge("seal_trouble", 1, {"what": "sink"})
             self.trouble = self.trouble or str(failure)
             raise
         return total
+
+    async def look(self) -> Sealed | None:
+        """How far the record is sealed, where it may be sealed on; signs and sends nothing. SealBroken, SinkFailure."""
+        sealed = await self._store.seals.sealed(self.tenant)
+        if sealed is not None and sealed.origin in {key.name for key in self.keys} - {self._origin}:
+            await self._not_restored(sealed)  # another tree is to be begun
+        else:
+            self._trusted(sealed)
+            await self._not_restored(sealed)
+            await self._not_behind()
+        return sealed
 
     async def _grow(self) -> int:
         new = await self._store.seals.next(self.tenant, MOST)
@@ -97,6 +113,7 @@ class Sealer:
         frontier = self._trusted(before)
         if not new.positions or frontier.size != new.size:  # or another plane was quicker
             return 0
+        await self._not_restored(before)
         await self._not_behind()
         origin = self._origin
         held = await self._store.seals.tiles(self.tenant, tiles.open_places(new.size))
@@ -151,6 +168,26 @@ class Sealer:
             raise SealBroken(f"the sealed tree of {self.tenant} does not have the root that was signed")
         return frontier
 
+    async def _not_restored(self, before: Sealed | None) -> None:
+        """Whether the store came back from a backup, and no tree was begun since: by its key, put on record by a person.
+
+        What was signed after the backup is in somebody's hands: to go on would be to sign two trees in one name. A sink
+        that was lost together with the store cannot tell; the record can.
+        """
+        if self._begun is None:
+            announced = await self._store.entries(self.tenant, kind="seal.key", limit=1000)
+            self._begun = next((e.position for e in announced if Key.parse(e.body["key"]).name == self._origin), None)
+        after = max(self._begun or 0, before.position if before is not None else 0)
+        for restored in await self._store.entries(self.tenant, after=after, kind="store.restored", limit=1):
+            latest, size = None, before.size if before is not None else 0
+            with suppress(SinkFailure):
+                latest = await self._latest()
+            gone = latest.size - size if latest is not None and latest.origin == self._origin else 0
+            known = f"; {gone} entries that were signed are gone" if gone > 0 else ""
+            raise SealBroken(
+                f"the store was set back to an earlier moment (entry {restored.position} says so){known}", next=NEXT
+            )
+
     async def _not_behind(self) -> None:
         """Whether the sink holds nothing that contradicts the store: a store that was set back must not sign anew.
 
@@ -168,7 +205,7 @@ class Sealer:
         if latest.size > size:
             raise SealBroken(
                 f"the store holds {size} sealed entries, and {latest.size} were signed: it was set back, or entries are gone",
-                next="If it was restored from a backup on purpose: `cxplane audit keys rotate --new-tree`; else find out who did it.",
+                next=NEXT,
             )
         stands = await self._store.seals.checkpoint(self.tenant, origin=latest.origin, size=latest.size)
         if stands is None or parse_checkpoint(stands).root != latest.root:
@@ -211,6 +248,7 @@ class Sealer:
         known = [e.body["key"] for e in await self._store.entries(self.tenant, kind="seal.key", limit=1000)]
         key, _ = self._signers[0]
         if str(key) not in known:
+            await self._not_restored(before)
             entry = announcement(self._signers, at=self._clock.now())
             await self._store.append(Write(self.tenant, (entry,)))
             log.info("the record of %s is sealed with key %s from now on", self.tenant, key)
@@ -231,8 +269,9 @@ class Sealer:
         else:
             self._next_check = until + 1
 
-    def _say(self, what: str) -> None:
+    def _say(self, broken: SealBroken) -> None:
         self._telemetry.gauge("seal_trouble", 1, {"what": "record"})
+        what = f"{broken} → {broken.next}"
         if what != self.trouble:
             log.error("THE RECORD IS NOT WHAT WAS SIGNED: %s", what)
         self.trouble = what
@@ -255,10 +294,3 @@ async def look_again(store: Store, tenant: str, sealed: Sealed, first: int, last
             good = False
         if not good:
             raise SealBroken(f"the hashes of entries {index} and following of {tenant} are not those that were signed")
-
-
-def announcement(signers: Sequence[tuple[Key, object]], *, at: datetime) -> NewEntry:
-    """The entry that says which key signs from now on, endorsed by each key before it."""
-    key = signers[0][0]
-    endorsed = str(sign(f"cxplane seal key\n{key}\n", signers[1:])) if len(signers) > 1 else None  # type: ignore[arg-type]
-    return seal_key(str(key), endorsed=endorsed, at=at)

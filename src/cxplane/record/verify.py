@@ -13,6 +13,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import BinaryIO
 
+from cxplane.record.findings import Finding, Restored, diagnosis, restored_in, split
 from cxplane.record.merkle import HASH, Frontier, complete_root, leaf_hash
 from cxplane.record.note import Checkpoint, Key, NoteError, Verify, parse_checkpoint, parse_note, split_notes
 
@@ -21,16 +22,7 @@ HEIGHT = 8
 NEAR = 4096  # how far a line that moved is looked for
 ENDORSEMENT = "cxplane seal key\n"
 _ANNOUNCES = b'"type":"cxplane.seal.key"'
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The first thing that is wrong. `index` counts lines from 0; `position` is what the line there says of itself."""
-
-    kind: str  # changed | removed | inserted | reordered | repeated | hashes | signature | checkpoint | between
-    what: str  # a sentence
-    index: int | None = None
-    position: str | None = None
+_RESTORED = b'"type":"cxplane.store.restored"'
 
 
 @dataclass(slots=True)
@@ -41,6 +33,8 @@ class Report:
     origin: str = ""
     keys: list[str] = field(default_factory=list)  # trusted at the end: those given, and those that they endorsed
     other_trees: int = 0  # checkpoints of other origins, which were not looked at
+    others: list[str] = field(default_factory=list)  # these origins
+    restored: list[Restored] = field(default_factory=list)
     finding: Finding | None = None
 
     @property
@@ -87,7 +81,8 @@ class Verifier:
         self._before = b""  # the line before the batch
         self._announced: list[tuple[Key, str]] = []
         self._tree, self._good = Frontier(), Frontier()  # all lines so far; those up to the last good checkpoint
-        self.report = Report(origin=origin, other_trees=len(self._others))
+        others = sorted({c.origin for c in self._others})
+        self.report = Report(origin=origin, other_trees=len(self._others), others=others)
 
     def run(
         self, lines: Iterator[list[bytes]], leaves: BinaryIO | None = None, tell: Callable[[int], None] = lambda n: None
@@ -112,6 +107,7 @@ class Verifier:
                 self._signed(other)
         except _Wrong as wrong:
             report.finding = wrong.finding
+            report.entries = max(report.entries, self._tree.size)
         report.keys = [str(key) for key in self._trusted]
         return report
 
@@ -120,9 +116,11 @@ class Verifier:
         hashes = [sha256(b"\x00" + line).digest() for line in batch]
         if leaves is not None and leaves.read(HASH * len(hashes)) != b"".join(hashes):
             self._differs(start, batch, hashes, more, leaves)
-        for line in batch:
+        for index, line in enumerate(batch, start):
             if _ANNOUNCES in line:
                 self._hear(line)
+            if _RESTORED in line and (one := restored_in(index, line)) is not None:
+                self.report.restored.append(one)
         self._before = batch[-1]
         end = start + len(batch)
         due = self._due[self._next].size if self._next < len(self._due) else end + 1
@@ -179,6 +177,11 @@ class Verifier:
 
     def _between(self, checkpoint: Checkpoint) -> Finding:
         good = self._good.size
+        if good == checkpoint.size:
+            two = f"two checkpoints of {good} entries were signed over different entries"
+            return Finding(
+                "fork", f"{two}: the store was set back and signed on, or the signer tells two stories", good
+            )
         which = (
             f"one of the entries number {good} to {checkpoint.size - 1}"
             if good
@@ -200,17 +203,17 @@ class Verifier:
             if len(found) >= max(NEAR, reach):
                 break
         leaves.seek(max(0, start - NEAR) * HASH)
-        earlier = set(_hashes(leaves.read(min(start, NEAR) * HASH)))
+        earlier = set(split(leaves.read(min(start, NEAR) * HASH)))
         wanted = max(len(found), reach)
         data = leaves.read(wanted * HASH)
-        signed = _hashes(data)
+        signed = split(data)
         at = next((n for n, pair in enumerate(zip(found, signed, strict=False)) if pair[0] != pair[1]), None)
         at = min(len(found), len(signed)) if at is None else at
         checkpoint = self._ahead(start + at)
         count = checkpoint.size - start
         if self._gives(signed[:count], count, checkpoint):
             raise _Wrong(
-                _diagnosis(
+                diagnosis(
                     start + at,
                     lines[at - 1] if at else self._before,
                     lines[at:],
@@ -246,44 +249,6 @@ def endorses(endorsed: str, key: Key, trusted: Sequence[Key], verify: Verify) ->
         return note.text == f"{ENDORSEMENT}{key}\n" and bool(note.signed_by(trusted, verify))
     except NoteError:
         return False
-
-
-def _diagnosis(
-    index: int, before: bytes, lines: list[bytes], found: list[bytes], signed: list[bytes], earlier: set[bytes]
-) -> Finding:
-    """What happened at the first line that differs, `lines[0]`. `signed` are the right hashes, and some that follow."""
-    if not found:
-        return Finding("removed", f"the lines end before entry number {index} (counted from 0)", index)
-    said = _position(lines[0])
-    called = f"entry number {index} (counted from 0" + (
-        f"; it says position {said})" if said else "; it cannot be read)"
-    )
-    if found[0] in earlier:
-        return Finding("repeated", f"{called} stands there a second time", index, said)
-    if not signed:
-        return Finding("inserted", f"{called} was put in: so many were never signed", index, said)
-    mine_later, other_later = found[0] in signed[1:], signed[0] in found[1:]
-    if mine_later and other_later:
-        return Finding("reordered", f"{called} does not stand in its place", index, said)
-    if mine_later:
-        gone = signed[1:].index(found[0]) + 1
-        many = "an entry is" if gone == 1 else f"{gone} entries are"
-        after = f" after position {_position(before)}" if before else ""
-        return Finding("removed", f"{many} missing{after}, before position {said}", index, said)
-    if other_later:
-        return Finding("inserted", f"{called} was put in: it was never signed", index, said)
-    return Finding("changed", f"{called} is not the one that was signed", index, said)
-
-
-def _hashes(data: bytes) -> list[bytes]:
-    return [data[n : n + HASH] for n in range(0, len(data), HASH)]
-
-
-def _position(line: bytes) -> str | None:
-    try:
-        return str(json.loads(line)["id"])
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _origin(checkpoints: Sequence[Checkpoint], trusted: Sequence[Key]) -> str:

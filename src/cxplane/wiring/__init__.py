@@ -7,6 +7,7 @@ from cxplane.wiring.exports import (
     check_parquet,
     export_releases,
     export_sink,
+    exported_lines,
     write_parquet,
 )
 from cxplane.wiring.machinery import (
@@ -32,6 +33,7 @@ from cxplane.wiring.sealing import (
     rotate_seal_key,
     seal_key_file,
     seal_signers,
+    seal_signers_from,
     seal_verify,
     sealer,
 )
@@ -66,6 +68,7 @@ __all__ = [
     "examine_store",
     "export_releases",
     "export_sink",
+    "exported_lines",
     "expressions",
     "identity",
     "live_tenants",
@@ -84,6 +87,7 @@ __all__ = [
     "schema_of",
     "seal_key_file",
     "seal_signers",
+    "seal_signers_from",
     "seal_verify",
     "sealer",
     "settings_from_env",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,18 @@ async def export_releases(store: Store, tenant: str, folder: Path) -> None:
     kept = there(folder)
     files = {r.hash: await store.release_files(tenant, r.hash) for r in releases if r.hash not in kept}
     write_releases(folder, releases, {hash: texts for hash, texts in files.items() if texts is not None})
+
+
+def exported_lines(place: Path) -> Iterator[bytes]:
+    """The lines of an export (`cxplane export` or `audit export`; a folder or a file), in order, without their ends."""
+    import gzip
+
+    from cxplane.adapters.parquet import lines_in
+
+    for path in lines_in(place):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                yield line.rstrip(b"\n")
 
 
 def write_parquet(lines: Path, to: Path, *, tell: Callable[[int, int, str], None]) -> Mapping[str, int]:

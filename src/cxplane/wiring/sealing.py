@@ -33,11 +33,13 @@ def seal_signers(settings: Settings, tenant: str, *, make: bool = True) -> Seque
     which is made where there is none (`make`). Empty for a Postgres of one's own without a key. Raises SealKeyWrong.
     """
     from cxplane.adapters.signing import keys_in, new_private_key, put_first, signers_from
-    from cxplane.domain.errors import SecretMissing
+    from cxplane.domain.errors import SealKeyWrong, SecretMissing
 
     try:
         return signers_from(vault(settings).secret(SEAL_KEY))
-    except SecretMissing:
+    except SecretMissing as missing:
+        if "chmod" in missing.next:  # it is there: a plane that does not seal is not what was meant
+            raise SealKeyWrong("is in a file that everybody may read", next=missing.next) from None
         if settings.dsn:
             return ()
     file = seal_key_file(settings)
@@ -46,6 +48,13 @@ def seal_signers(settings: Settings, tenant: str, *, make: bool = True) -> Seque
             return ()
         put_first(file, new_private_key(f"cxplane/{tenant}"))
     return signers_from(keys_in(file) or "")
+
+
+def seal_signers_from(secret: str) -> Sequence[Signer]:
+    """Keys that are not where they will be kept yet. Raises SealKeyWrong."""
+    from cxplane.adapters.signing import signers_from
+
+    return signers_from(secret)
 
 
 def new_seal_key(name: str) -> tuple[str, str]:
@@ -58,12 +67,20 @@ def new_seal_key(name: str) -> tuple[str, str]:
 
 
 def rotate_seal_key(settings: Settings, tenant: str, *, new_tree: bool) -> tuple[str, str, str | None]:
-    """A new key before those there are: (what CXPLANE_SEAL_KEY must be, public key, the file that has it already or None)."""
+    """A new key before those there are: (what CXPLANE_SEAL_KEY must be, public key, the file that has it already or None).
+
+    Raises SealKeyWrong where there is none: a new one alone could not be followed from the old one.
+    """
     from cxplane.adapters.signing import keys_in, put_first
-    from cxplane.domain.errors import SecretMissing
+    from cxplane.domain.errors import SealKeyWrong, SecretMissing
 
     signers = seal_signers(settings, tenant)
-    name = signers[0].name if signers else f"cxplane/{tenant}"
+    if not signers:
+        raise SealKeyWrong(
+            "is missing",
+            next="Give the old one as CXPLANE_SEAL_KEY (was the output sent into its own file? then take it from your vault).",
+        )
+    name = signers[0].name
     if new_tree:
         base, _, count = name.partition("@")
         name = f"{base}@{int(count or 1) + 1}"
@@ -79,15 +96,19 @@ def rotate_seal_key(settings: Settings, tenant: str, *, new_tree: bool) -> tuple
     return " ".join([private, *(old or "").split()]), public, None
 
 
-def sealer(settings: Settings, tenant: str, store: Store, told: Telemetry, clock: Clock) -> Sealer | None:
-    """Who seals the record of the tenant; None without a key."""
+def sealer(
+    settings: Settings, tenant: str, store: Store, told: Telemetry, clock: Clock, *, make: bool = True
+) -> Sealer | None:
+    """Who seals the record of the tenant; None without a key. `make`: whether an embedded store without one gets one."""
     from cxplane.adapters.signing import verify
     from cxplane.adapters.sinks import sink_for
     from cxplane.domain.errors import SecretMissing
     from cxplane.loop.sealer import Sealer
 
-    signers = seal_signers(settings, tenant)
+    signers = seal_signers(settings, tenant, make=make)
     if not signers:
+        if not make:
+            return None
         log.warning("the record is NOT sealed: there is no %s (`cxplane audit keys new` makes one)", SEAL_KEY)
         return None
     try:

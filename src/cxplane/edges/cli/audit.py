@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -129,6 +130,7 @@ def _told(report: Report, given: bool) -> JsonObject:
         "keys": report.keys,
         "key_given": given,
         "other_trees": report.other_trees,
+        "restored": [{"index": r.index, "position": r.position, "at": r.at, "upto": r.upto} for r in report.restored],
         "finding": {"kind": found.kind, "what": found.what, "index": found.index, "position": found.position}
         if found
         else None,
@@ -139,6 +141,7 @@ def _say(report: Report, given: bool) -> None:
     if report.finding is not None:
         click.echo(f"NOT VERIFIED ({report.finding.kind}): {report.finding.what}")
         click.echo(f"  {report.sealed} entries before it are what was signed", err=True)
+        _say_pasts(report)
         return
     if not report.sealed:
         click.echo("NOT VERIFIED: no checkpoint is signed by a key that you trust")
@@ -149,10 +152,22 @@ def _say(report: Report, given: bool) -> None:
     )
     if report.unsealed:
         click.echo(f"  {report.unsealed} entries after them are under no checkpoint: they are not proven")
-    if report.other_trees:
-        click.echo(f"  {report.other_trees} checkpoints of other trees were not looked at", err=True)
+    _say_pasts(report)
     if not given:
         click.echo("  by the keys in the export itself: give --key with one that you have from elsewhere", err=True)
+
+
+def _say_pasts(report: Report) -> None:
+    """What a reader must know where the store came back to an earlier moment, and another tree was begun."""
+    for one in report.restored:
+        lost = f"what was recorded after position {one.upto} until then" if one.upto else "what came before it last"
+        click.echo(f"  the store was set back at {one.at}, says position {one.position}: {lost} is not in here")
+    if report.other_trees:
+        names = ", ".join(report.others)
+        many = f"{report.other_trees} checkpoints of other trees ({names}) were"
+        if report.other_trees == 1:
+            many = f"1 checkpoint of another tree ({names}) was"
+        click.echo(f"  {many} not looked at: give --key of that tree to verify by it", err=True)
 
 
 @audit.command("export")
@@ -316,21 +331,38 @@ async def _keys(store: Store, settings: Settings) -> Sequence[tuple[str, bool, b
 def new_key(settings: Settings, name: str | None, as_json: bool) -> None:
     """Print a new private key, to be kept in the vault as CXPLANE_SEAL_KEY. It is kept nowhere else.
 
+    Without a store, where the first plane is still to be started, name the tenant of plane.yaml.
+
     \b
-    Example:
+    Examples:
       export CXPLANE_SEAL_KEY=$(cxplane audit keys new)
+      cxplane audit keys new --tenant northwind > secrets/CXPLANE_SEAL_KEY
     """
     from cxplane.wiring import new_seal_key
 
-    async def named(store: Store) -> str:
-        return f"cxplane/{store.tenant}"
-
-    private, public = new_seal_key(name or run(with_store(settings, named)))
+    private, public = new_seal_key(name or f"cxplane/{settings.tenant or run(_tenant(settings))}")
     if as_json:
         emit({"private": private, "public": public})
         return
     click.echo(private)
     click.echo(f"its public key: {public}", err=True)
+
+
+async def _tenant(settings: Settings) -> str:
+    """Whose record it is; no store is made only to ask it. UsageError where nobody knows."""
+    from cxplane.domain.errors import NothingLive
+    from cxplane.wiring import open_dsn, tenant_of
+
+    unknown = "say whose record it will sign: --tenant, as in plane.yaml; no release is live here that would say it"
+    if not settings.dsn and not settings.control and not (settings.data / "store").exists():
+        raise click.UsageError(unknown)
+    try:
+        if settings.control:
+            return await tenant_of(settings, "")
+        async with open_dsn(settings) as dsn:
+            return await tenant_of(settings, dsn)
+    except NothingLive:
+        raise click.UsageError(unknown) from None
 
 
 @keys.command("rotate")
@@ -344,20 +376,26 @@ def new_key(settings: Settings, name: str | None, as_json: bool) -> None:
 def rotate(settings: Settings, new_tree: bool, as_json: bool) -> None:
     """Make a new key that signs from the next start on; the old one signs along, and says on record that it is the next.
 
-    With the embedded store, it is put into its key file. Otherwise it is printed: put it before the old one in
-    CXPLANE_SEAL_KEY, with a space between them, and start the planes again. Take the old key away once auditors have the new one.
+    With the embedded store, it is put into its key file. Otherwise it is printed together with the old one: let that be
+    CXPLANE_SEAL_KEY, and start the planes again. Take the old key away once auditors have the new one.
 
     \b
     Examples:
       cxplane audit keys rotate
       cxplane audit keys rotate --new-tree
+      (umask 077; cxplane audit keys rotate > next) && mv next secrets/CXPLANE_SEAL_KEY
     """
-    from cxplane.wiring import rotate_seal_key
+    from cxplane.wiring import rotate_seal_key, seal_signers_from
 
-    async def named(store: Store) -> str:
-        return store.tenant
+    async def rotated(store: Store) -> tuple[str, str, str | None]:
+        from cxplane.loop.seal_keys import announce
 
-    secret, public, kept = rotate_seal_key(settings, run(with_store(settings, named)), new_tree=new_tree)
+        found = rotate_seal_key(settings, store.tenant, new_tree=new_tree)
+        if new_tree:  # a sealer does not begin one by itself
+            await announce(store, seal_signers_from(found[0]), at=datetime.now(UTC))
+        return found
+
+    secret, public, kept = run(with_store(settings, rotated))
     if as_json:
         emit({"public": public, "kept": kept, **({} if kept else {"private": secret})})
         return

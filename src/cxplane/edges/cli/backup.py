@@ -11,6 +11,7 @@ import click
 
 from cxplane.edges.cli.local import operator, run, store_options
 from cxplane.edges.cli.show import emit, json_option, working
+from cxplane.edges.cli.store import AFTER_A_RESTORE
 
 if TYPE_CHECKING:
     from cxplane.wiring import Settings
@@ -61,8 +62,8 @@ def restore(settings: Settings, file: Path, check: bool, as_json: bool) -> None:
     planes: runs go on from where they were at the time of the backup. What they do again goes to the systems under the
     same key, so it is done once.
 
-    What happened after the backup is not in the store any more. Do again what must not be undone: revoke keys, take
-    back consents, erase customers (docs/how-to/back-up-and-restore.md).
+    What happened after the backup is not in the store any more. `cxplane store redo` does again what must not be undone:
+    it erases customers, revokes keys and withdraws consents from an export (docs/how-to/back-up-and-restore.md).
 
     \b
     Examples:
@@ -84,7 +85,7 @@ def restore(settings: Settings, file: Path, check: bool, as_json: bool) -> None:
     _say(told)
     if not check:
         click.echo("         every row is as the backup says it")
-        click.echo("next     revoke, withdraw and erase again what was since the backup; then `cxplane serve`")
+        click.echo(AFTER_A_RESTORE)
 
 
 def _told(manifest: Any) -> dict[str, Any]:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxplane.domain.errors import ControlError, CxplaneError, SecretMissing, StoreError
+from cxplane.domain.errors import (
+    ControlError,
+    CxplaneError,
+    SealBroken,
+    SealKeyWrong,
+    SecretMissing,
+    SinkFailure,
+    StoreError,
+)
 from cxplane.domain.views import Check
 from cxplane.edges.cli.local import run, store_options
 from cxplane.edges.cli.show import emit, json_option, table
@@ -147,6 +155,7 @@ async def _store(settings: Settings, systems: bool) -> list[Check]:
         for tenant in tenants:
             async with open_store(settings, tenant=tenant) as store:
                 found += await _release(settings, store, tenant, systems)
+                found += [await _seal(settings, store), await _set_back(store)]
                 found += _waiting(await store.figures())
         if not tenants:
             found.append(Check("release", "fail", "none is live", "Run `cxplane release DIR`."))
@@ -174,6 +183,39 @@ async def _release(settings: Settings, store: Store, tenant: str, systems: bool)
         *_secrets(settings, repo),
         *(await _systems(settings, repo) if systems else ()),
     ]
+
+
+async def _seal(settings: Settings, store: Store) -> Check:
+    """Whether a plane with the keys of this machine can seal the record on."""
+    from cxplane.wiring import clock, sealer, telemetry
+
+    name, told = f"seal of {store.tenant}", telemetry()
+    try:
+        made = sealer(settings, store.tenant, store, told, clock(settings), make=False)
+        if made is None:
+            next = "`cxplane audit keys new` makes a key: docs/how-to/verify-the-record.md."
+            return Check(name, "warn", "there is no CXPLANE_SEAL_KEY on this machine", next)
+        sealed = await made.look()
+    except SinkFailure as problem:
+        return Check(name, "warn", str(problem), problem.next)
+    except (SealBroken, SealKeyWrong) as problem:
+        return Check(name, "fail", str(problem), problem.next)
+    finally:
+        told.close()
+    return Check(name, "ok", f"{sealed.size if sealed else 0} entries are sealed")
+
+
+async def _set_back(store: Store) -> Check:
+    """Whether erasures and the like that a restore undid are done again."""
+    from cxplane.loop.redoing import set_back
+
+    name = f"restores of {store.tenant}"
+    if not (restored := await set_back(store)):
+        return Check(name, "ok", "none, or looked after")
+    said = f"set back at {restored[-1].at:%Y-%m-%d %H:%M}: erasures, revoked keys and withdrawn consents since then are undone"
+    return Check(
+        name, "fail", said, "`cxplane store redo EXPORT` does them again; without an export: by hand, then --by-hand."
+    )
 
 
 def _secrets(settings: Settings, repo: ControlRepo) -> Iterator[Check]:

@@ -68,6 +68,7 @@ async def stream_entries(call: Call) -> Answer:
                 "the Last-Event-ID is no position", where="Last-Event-ID", next="Send the id of the last event."
             )
         after = int(last)
+    await call.plane.reading.must_be_known(call.caller, after)
     parts = call.plane.reading.listen(call.caller, after=after, wanted=_wanted(call), beat_s=BEAT_S)
 
     async def still() -> None:
@@ -99,7 +100,7 @@ ROUTES = (
         EntryPage,
         text=(
             "In order of position; what was read once never gets an earlier neighbour, so an export resumes after the last "
-            "position it has. Needs the permission `record`."
+            "position it has. 409 if that was lost when the store was restored. Needs the permission `record`."
         ),
         query=(
             Query("after", "Only entries past this position.", type="integer"),
@@ -112,7 +113,7 @@ ROUTES = (
             ),
             LIMIT,
         ),
-        errors=("forbidden",),
+        errors=("conflict", "forbidden"),
     ),
     Route(
         "GET",
@@ -136,7 +137,7 @@ ROUTES = (
             ),
         ),
         gives="application/x-ndjson",
-        errors=("forbidden",),
+        errors=("conflict", "forbidden"),
     ),
     Route(
         "GET",
@@ -157,7 +158,7 @@ ROUTES = (
             Query("kind", "Only these kinds, with commas between them."),
         ),
         gives="text/event-stream",
-        errors=("forbidden",),
+        errors=("conflict", "forbidden"),
         streams=True,
     ),
     Route(
