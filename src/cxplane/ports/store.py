@@ -127,7 +127,7 @@ class ErasureStore(Protocol):
         """Destroy the keys whose time is over, except where something is under way or on hold; how many."""
         ...
 
-    async def rewrap(self, *, limit: int = 1000) -> int:
+    async def rewrap(self, tenant: str, *, limit: int = 1000) -> int:
         """Wrap the tenant's next keys by the newest operator key; how many. 0: all are."""
         ...
 
