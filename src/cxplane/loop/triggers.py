@@ -57,12 +57,16 @@ class Triggers:
         customer: str | None,
         conversation: str | None = None,
         cause: str | None = None,
+        along: tuple[NewEntry, ...] = (),
     ) -> tuple[str, bool]:
-        """(run, repeated). NotFound, Malformed (input), Conflict (another run of the same key is under way)."""
+        """(run, repeated). NotFound, Malformed (input), Conflict (another run of the same key is under way).
+
+        `along`: entries that go on record with the start, or not at all.
+        """
         entry, new = self._started(
             live, journey, input, id=id, by=by, customer=customer, conversation=conversation, cause=cause
         )
-        result = await self._store.append(Write(self._tenant, (entry,), new_run=new))
+        result = await self._store.append(Write(self._tenant, (entry, *along), new_run=new))
         if isinstance(result, RunTaken):
             if result.run != id:
                 raise Conflict(
@@ -118,8 +122,15 @@ class Triggers:
     ) -> Accepted:
         """A signal: it starts what begins with it, reaches who listens, or waits for who will. The same one twice is one."""
         id = derived_id("sig", self._tenant, signal.source, signal.id)
-        starts = list(self._starts(live, signal, id, by, customer)) if starting else []
-        await self._known(starts)
+        try:
+            starts = list(self._starts(live, signal, id, by, customer)) if starting else []
+            await self._known(starts)
+        except (Malformed, NotFound):
+            if await self._on_record(
+                id
+            ):  # it was fine when it came: the customer was erased since, or the journey changed
+                return Accepted(id, True)
+            raise
         entry = signal_entry(
             id,
             type=signal.type,
@@ -154,6 +165,9 @@ class Triggers:
         self._woke(result)
         reached = result.reached - (1 if first and first[1].id in started else 0) if isinstance(result, Appended) else 0
         return Accepted(id, False, tuple(started), max(0, reached))
+
+    async def _on_record(self, id: str) -> bool:
+        return any(entry.kind == "signal" for entry in await self._store.stream(self._tenant, id))
 
     async def _whose(
         self, signal: Signal, customer: str | None, starts: Sequence[tuple[NewEntry, NewRun]]
