@@ -325,9 +325,7 @@ async def test_what_holds_the_tenants_apart_depends_on_the_user(
         await owner.close()
 
 
-async def test_one_tenants_keys_are_wrapped_anew_where_nothing_holds_it_to_its_own(
-    empty_dsn: str, users: None
-) -> None:
+async def test_one_tenants_keys_are_wrapped_anew_where_nothing_holds_it_to_its_own(empty_dsn: str, users: None) -> None:
     await give(empty_dsn, "t_free")
     free, old, new = as_user(empty_dsn, "t_free"), b"o" * 32, b"n" * 32
     entry = NewEntry("note", "s", NOW, "x", {}, {"text": "secret"}, subject="c1")
