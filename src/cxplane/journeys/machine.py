@@ -55,6 +55,8 @@ class Machine:
         self.next_token = state.next_token
         self.error = state.error
         self.ending, self.compensate = state.ending, state.compensate
+        self.pace = state.pace
+        self.entered = sum(state.visits.values())
         self.effects: list[Effect] = []
         self.went: list[Went] = []
         self._names: dict[str, Any] | None = None
@@ -75,6 +77,7 @@ class Machine:
             error=self.error,
             ending=self.ending,
             compensate=self.compensate,
+            pace=self.pace,
         )
         return Advanced(state, tuple(self.effects), tuple(self.went))
 

@@ -105,6 +105,10 @@ class RunStore(Protocol):
         """Whose runs listen for such a signal: the subjects (`subject_of`) of the runs, each once."""
         ...
 
+    async def depth(self, tenant: str, id: str) -> int:
+        """How many runs, each started by the one before, led to a run; 0 for one that was started from outside."""
+        ...
+
     async def requests(self, tenant: str, run: str) -> Sequence[str]:
         """Ids of what a run asked for, oldest first."""
         ...
