@@ -62,7 +62,7 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
     at: str  # name of the step; "" when the branch or the journey is at its end
     visit: int = 1
     wait: Wait | None = None
-    loops: Mapping[str, tuple[int, tuple[Json, ...]]] = {}  # name of a `for` -> (index, items)
+    loops: Mapping[str, tuple[int, tuple[Json, ...] | None]] = {}  # name of a `for` -> (index, items if they are kept)
     tries: Mapping[str, int] = {}  # name of a `try` -> how often it was tried again
     caught: Mapping[str, Any] = {}  # name of a `try` whose catch is running -> {"name", "text", "step"}
     began: Mapping[str, int] = {}  # name of a `try` -> how many calls were done when it was entered

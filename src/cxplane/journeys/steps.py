@@ -34,6 +34,7 @@ from cxplane.domain.run import AskAction, OpenTask, RunStatus, SendSignal, Start
 from cxplane.journeys import undoing
 from cxplane.journeys.bounds import not_too_deep
 from cxplane.journeys.errors import progress
+from cxplane.journeys.lists import named
 from cxplane.journeys.machine import Machine, StepError, change
 from cxplane.journeys.program import Node
 
@@ -241,7 +242,7 @@ def _for(m: Machine, token: Token, node: Node, step: For) -> None:
     items = m.value(token, node.cel["in"])
     if not isinstance(items, list):
         raise ExpressionError(node.cel["in"].text, "no list")
-    m.iterate(token, node, step, 0, tuple(items))
+    m.iterate(token, node, step, 0, None if named(m.program, node) else tuple(items))
 
 
 def _wait(m: Machine, token: Token, node: Node, step: WaitStep) -> None:

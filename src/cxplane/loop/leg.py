@@ -48,7 +48,7 @@ from cxplane.domain.run import (
     state_from,
 )
 from cxplane.domain.run_entries import run_told
-from cxplane.journeys.migrate import carried, preview
+from cxplane.journeys.migrate import carried, preview, whole
 from cxplane.journeys.program import Program
 from cxplane.loop.asking import Asked, request_for, stays
 from cxplane.loop.finding_out import find_out
@@ -255,7 +255,8 @@ class Leg:
         position = preview(self._program, program, self._run.state, event.positions)
         if position.kind == "impossible":
             raise ValueError(position.why)
-        self._run = replace(self._run, state=carried(self._program, program, self._run.state))
+        state = whole(self._program, self._run, self._now())
+        self._run = replace(self._run, state=carried(self._program, program, state))
         self._program, self._release = program, release
 
     async def _effect(self, effect: Effect) -> None:
