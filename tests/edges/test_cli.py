@@ -18,7 +18,7 @@ import pytest
 
 from cxplane.edges.cli import api
 from cxplane.edges.cli.app import COMMANDS, cli, run
-from cxplane.edges.cli.show import named_values
+from cxplane.edges.cli.show import named_values, table
 from tests.edges.world import SaidPlane, edge, view
 
 
@@ -328,3 +328,34 @@ def test_a_failing_policy_test_ends_with_1(tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert run(["test", str(folder)]) == 1
     assert "expected refuse" in capsys.readouterr().out
+
+
+def test_a_table_whose_columns_may_be_cut_has_one_line_a_row_and_ids_stay_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    id, other = "run_" + "0" * 32, "run_" + "1" * 32
+    rows = [
+        (
+            id,
+            "billing_dispute",
+            "cancelling",
+            "wait_for_the_document",
+            "signal claim.document or claim.gone",
+            "11-21 16:22",
+        ),
+        (other, "refund", "done", "", None, "2025-12-31"),
+    ]
+    names = ("run", "journey", "status", "at", "waits for", "since")
+    table(names, rows, nothing="", whole=("run", "status", "since"), cut=("journey", "at", "waits for"), width=100)
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "journey", "status", "at", "waits", "for", "since"]
+    assert first.split()[0] == id and first.endswith("11-21 16:22") and "…" in first
+    assert second.split() == [other, "refund", "done", "2025-12-31"]
+    assert max(map(len, (head, first, second))) <= 100
+
+
+def test_a_table_is_cut_only_where_there_is_no_room(capsys: pytest.CaptureFixture[str]) -> None:
+    row = ("run_" + "0" * 32, "refund", "waiting", "parcel", "signal shop.parcel", "11-21 16:22")
+    names = ("run", "journey", "status", "at", "waits for", "since")
+    table(names, [row], nothing="", cut=("journey", "at", "waits for"), width=100)
+    assert " ".join(capsys.readouterr().out.splitlines()[1].split()) == " ".join(row)

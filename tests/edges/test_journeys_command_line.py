@@ -71,7 +71,9 @@ def test_the_command_line_takes_a_run_to_its_end(plane: Running, order: str, tmp
     out = tmp_path / "run.svg"
     assert plane.cx("runs", "picture", id, "--out", str(out), "--json", by=CARE).json["file"] == str(out)
     assert out.read_text().strip() == drawn.out.strip()
-    for told in (shown, listed, one, way, plane.cx("runs", "list", by=CARE)):
+    all_runs = plane.cx("runs", "list", by=CARE)
+    assert all(line.startswith("run") for line in all_runs.out.splitlines())  # one line each
+    for told in (shown, listed, one, way, all_runs):
         assert max(len(line) for line in told.out.splitlines()) <= 100
 
 

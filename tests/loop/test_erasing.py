@@ -278,7 +278,7 @@ async def test_the_operator_key_is_rotated_while_planes_run(dsn: str) -> None:
     try:
         for n in range(25):
             await before.append(note(n, f"c{n}"))
-        assert [await both.erasing.rewrap(limit=10) for _ in range(4)] == [10, 10, 5, 0]
+        assert [await both.erasing.rewrap(T, limit=10) for _ in range(4)] == [10, 10, 5, 0]
         await both.append(note(99, "c99"))
         after = await open_store(dsn, tenant=T, operator=OperatorKey([new]))
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
+from cxplane.adapters.operator_key import OperatorKey
 from cxplane.adapters.postgres.access import Guard, live_tenants, open_access
 from cxplane.adapters.postgres.connect import connect
 from cxplane.adapters.postgres.store import PostgresStore, open_store
@@ -320,6 +322,28 @@ async def test_what_holds_the_tenants_apart_depends_on_the_user(
             await store.aclose()
         owner = await asyncpg.connect(empty_dsn)
         await owner.execute(f"drop owned by {user} cascade")
+        await owner.close()
+
+
+async def test_one_tenants_keys_are_wrapped_anew_where_nothing_holds_it_to_its_own(empty_dsn: str, users: None) -> None:
+    await give(empty_dsn, "t_free")
+    free, old, new = as_user(empty_dsn, "t_free"), b"o" * 32, b"n" * 32
+    entry = NewEntry("note", "s", NOW, "x", {}, {"text": "secret"}, subject="c1")
+    owner = await asyncpg.connect(empty_dsn)
+    try:
+        for tenant in ("northwind", "other"):
+            async with aclosing(await open_store(free, tenant=tenant, operator=OperatorKey([old]))) as store:
+                assert store.access.guard is Guard.NONE
+                await store.append(Write(tenant, (entry,)))
+        async with aclosing(await open_store(free, tenant="other", operator=OperatorKey([new, old]))) as store:
+            assert await store.erasing.rewrap("other") == 1
+        rows = await owner.fetch("select tenant, wrapped_by from cxplane.subject_key")
+        assert {row["tenant"]: row["wrapped_by"] for row in rows} == {
+            "northwind": OperatorKey([old]).newest,
+            "other": OperatorKey([new]).newest,
+        }
+    finally:
+        await owner.execute("drop owned by t_free cascade")
         await owner.close()
 
 

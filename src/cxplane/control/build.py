@@ -31,6 +31,7 @@ from cxplane.domain.catalog import (
     Undo,
     Via,
 )
+from cxplane.domain.journey import Bounds
 from cxplane.domain.people import Caller, CallerKind, Role, Team
 from cxplane.domain.release import ControlRepo, Plane, PolicyFile
 from cxplane.domain.retention import kept_for
@@ -90,6 +91,16 @@ def plane(document: Document) -> Plane:
         confidence=said.get("confidence"),
         access={permission: frozenset(roles) for permission, roles in said.get("access", {}).items()},
         retention={name: kept_for(lasts) for name, lasts in said.get("retention", {}).items()},
+        journeys=_bounds(said.get("journeys", {})),
+    )
+
+
+def _bounds(said: JsonObject) -> Bounds:
+    usual = Bounds()
+    return Bounds(
+        depth=said.get("depth", usual.depth),
+        steps=said.get("steps", usual.steps),
+        within=optional_span(said.get("within")) or usual.within,
     )
 
 

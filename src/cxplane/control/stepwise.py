@@ -9,7 +9,7 @@ from cxplane.control.references import Names, as_list, as_map, text
 from cxplane.control.shapes import fits, short, suggest
 from cxplane.control.steps import RawStep, walk
 from cxplane.control.yaml import Document, Path
-from cxplane.domain.journey import CHECKPOINT
+from cxplane.domain.journey import UNCAUGHT
 from cxplane.domain.values import Json, JsonObject, span
 
 _NAMES = frozenset({"input", "steps", "vars", "run", "customer", "now", "error", "signal"})
@@ -149,13 +149,11 @@ class StepRules:
     def _try(self, step: RawStep) -> None:
         for n, error in enumerate(as_list(as_map(step.said.get("catch")).get("errors"))):
             place: Path = ("catch", "errors", n)
-            if error == CHECKPOINT:
-                self.wrong(
-                    step, place, "no catch takes the error checkpoint", "delete it: a person gets what does not pass"
-                )
+            if error in UNCAUGHT:
+                self.wrong(step, place, f"no catch takes the error {error}", "delete it: a person gets the run then")
             elif isinstance(error, str) and error not in self.errors:
                 what = f"the error {short(error)} is raised by no step"
-                self.wrong(step, place, what, suggest(error, [e for e in self.errors if e != CHECKPOINT]))
+                self.wrong(step, place, what, suggest(error, [e for e in self.errors if e not in UNCAUGHT]))
 
     def _ask(self, step: RawStep) -> None:
         ask = as_map(step.said["ask"])

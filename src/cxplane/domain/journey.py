@@ -16,6 +16,7 @@ from cxplane.domain.values import Json, JsonObject
 REFUSED, REJECTED, EXPIRED = "refused", "rejected", "expired"
 FAILED, UNAVAILABLE, TIMEOUT = "failed", "unavailable", "timeout"
 EXPRESSION, CHECKPOINT, CHILD = "expression", "checkpoint", "journey"
+RUNAWAY = "runaway"
 ERRORS: Mapping[str, str] = {
     REFUSED: "policy, scope or consent said no",
     REJECTED: "an approver said no",
@@ -26,8 +27,20 @@ ERRORS: Mapping[str, str] = {
     EXPRESSION: "an expression could not be computed",
     CHECKPOINT: "a compliance checkpoint was not passed; no catch takes it",
     CHILD: "a journey that this one started did not reach its end",
+    RUNAWAY: "it went round too often, or would start one run too deep; no catch takes it",
 }
 """Errors that steps raise by themselves, with what each means. `raise` adds the operator's own."""
+UNCAUGHT = frozenset({CHECKPOINT, RUNAWAY})
+"""Those that no catch takes, and for which a person gets the run whatever `on_failure` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What keeps runs from going on for ever; `journeys` in plane.yaml."""
+
+    depth: int = 16  # how many runs deep journeys may start journeys; one that was started from outside is 0 deep
+    steps: int = 20_000  # that a run may enter `within`
+    within: timedelta = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from cxplane.domain.budget import Budget
 from cxplane.domain.catalog import Action, System, Table
-from cxplane.domain.journey import Journey
+from cxplane.domain.journey import Bounds, Journey
 from cxplane.domain.people import Caller, CallerKind, Role, Team
 from cxplane.domain.values import JsonObject
 
@@ -32,6 +32,7 @@ class Plane:
     retention: Mapping[str, timedelta] = field(
         default_factory=dict
     )  # class of data -> how long it is kept; missing: for ever
+    journeys: Bounds = field(default=Bounds())
 
 
 PERMISSIONS = ("customers", "assurance", "consents", "facts", "record", "journeys", "signals", "erase")

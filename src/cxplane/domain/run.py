@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from cxplane.domain.journey import Bounds
 from cxplane.domain.values import Json, JsonObject, derived_id
 
 INTERNAL = "internal"  # the error of a run whose leg failed for a reason of ours
@@ -61,7 +62,7 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
     at: str  # name of the step; "" when the branch or the journey is at its end
     visit: int = 1
     wait: Wait | None = None
-    loops: Mapping[str, tuple[int, tuple[Json, ...]]] = {}  # name of a `for` -> (index, items)
+    loops: Mapping[str, tuple[int, tuple[Json, ...] | None]] = {}  # name of a `for` -> (index, items if they are kept)
     tries: Mapping[str, int] = {}  # name of a `try` -> how often it was tried again
     caught: Mapping[str, Any] = {}  # name of a `try` whose catch is running -> {"name", "text", "step"}
     began: Mapping[str, int] = {}  # name of a `try` -> how many calls were done when it was entered
@@ -95,6 +96,9 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     error: Mapping[str, Any] | None = None  # {"name", "text", "step"}: why it is stuck or failed
     ending: str | None = None  # failed | cancelled: how it ends when nothing is awaited any more
     compensate: bool = True  # whether what was done is taken back before it ends so
+    pace: tuple[str, int] | None = (
+        None  # since when steps are counted, and how many it had entered then; None: its start
+    )
 
 
 _encode, _decode = msgspec.to_builtins, msgspec.convert
@@ -123,6 +127,9 @@ class Run:
     customer: str | None = None
     conversation: str | None = None
     state: RunState = field(default=RunState(), repr=False)
+    depth: int = 0  # how many runs, each started by the one before, led to it
+    bounds: Bounds = field(default=Bounds())
+    starting: frozenset[str] = frozenset()  # types of signals that start a run
 
 
 def internal_task(run: Run) -> str:

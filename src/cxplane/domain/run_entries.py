@@ -23,8 +23,9 @@ def run_started(
     release: str,
     parent: str | None = None,
     cause: str | None = None,
+    depth: int = 0,
 ) -> NewEntry:
-    """`parent`: the run that started it and waits for its end."""
+    """`parent`: the run that started it and waits for its end. `depth`: see `Run`."""
     return NewEntry(
         "run.started",
         id,
@@ -39,6 +40,7 @@ def run_started(
                 "conversation": conversation,
                 "parent": parent,
                 "started_by": started_by,
+                "depth": depth or None,
             }
         ),
         {"input": dict(input)} if input else None,

@@ -44,6 +44,7 @@ from cxplane.domain.run import (
     Wait,
 )
 from cxplane.journeys import undoing
+from cxplane.journeys.bounds import not_too_fast
 from cxplane.journeys.errors import retry_in, stuck
 from cxplane.journeys.failing import fail, guarded
 from cxplane.journeys.machine import Machine, StepError, change
@@ -83,6 +84,7 @@ def _go(m: Machine) -> None:
                     continue
                 steps = 0
                 raise StepError(EXPRESSION, "it goes round without waiting")
+            not_too_fast(m, token)
             enter(m, token)
         except StepError as problem:
             fail(m, m.tokens.get(problem.token or token.id, token), problem.name, problem.text)

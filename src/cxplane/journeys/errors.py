@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from cxplane.domain.errors import ExpressionError
-from cxplane.domain.journey import CHECKPOINT, Fork, Try
+from cxplane.domain.journey import UNCAUGHT, Fork, Try
 from cxplane.domain.run import OpenTask, Token, Wait
 from cxplane.journeys.machine import Machine, change
 from cxplane.journeys.program import Node
@@ -21,7 +21,7 @@ def retry_in(attempt: int) -> timedelta:
 
 def caught_by(m: Machine, token: Token, node: Node, name: str, error: dict[str, Any]) -> tuple[Token, Node] | None:
     """The token and the `try` that take an error raised at this step."""
-    if name == CHECKPOINT:
+    if name in UNCAUGHT:
         return None
     holder, here = token, node
     while (parent := here.parent) is not None:

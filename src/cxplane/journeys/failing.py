@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from cxplane.domain.errors import ExpressionError
-from cxplane.domain.journey import CHECKPOINT, EXPRESSION, Try
+from cxplane.domain.journey import EXPRESSION, UNCAUGHT, Try
 from cxplane.domain.run import Token, Wait
 from cxplane.journeys import undoing
 from cxplane.journeys.errors import caught_by, stuck
@@ -26,7 +26,7 @@ def fail(m: Machine, token: Token, name: str, text: str) -> None:
         _catch(m, *taker, error)
         return
     how = m.program.journey.on_failure
-    if how == "hand_over" or name == CHECKPOINT:
+    if how == "hand_over" or name in UNCAUGHT:
         stuck(m, token, name, text)
         return
     m.error = error

@@ -5,7 +5,7 @@ Nothing outside `advance` sees it: a frozen state goes in, a frozen state comes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ from cxplane.domain.run import (
     Went,
 )
 from cxplane.domain.values import Json, derived_id
+from cxplane.journeys.lists import listed, outside
 from cxplane.journeys.program import Node, Program
 from cxplane.ports.expressions import Expression
 
@@ -55,6 +56,8 @@ class Machine:
         self.next_token = state.next_token
         self.error = state.error
         self.ending, self.compensate = state.ending, state.compensate
+        self.pace = state.pace
+        self.entered = sum(state.visits.values())
         self.effects: list[Effect] = []
         self.went: list[Went] = []
         self._names: dict[str, Any] | None = None
@@ -75,6 +78,7 @@ class Machine:
             error=self.error,
             ending=self.ending,
             compensate=self.compensate,
+            pace=self.pace,
         )
         return Advanced(state, tuple(self.effects), tuple(self.went))
 
@@ -119,13 +123,17 @@ class Machine:
             return self._names
         found = dict(self._names)
         for name in self._inward(token.loops):
-            step, (index, items) = self.program.node(name).step, token.loops[name]
-            if isinstance(step, For):
-                found[step.each] = items[index]
+            node, (index, kept) = self.program.node(name), token.loops[name]
+            if isinstance(node.step, For):
+                found[node.step.each] = self.items(token, node, kept)[index]
         for name in self._inward(token.caught):
             found["error"] = token.caught[name]
         found.update(more)
         return found
+
+    def items(self, token: Token, node: Node, kept: tuple[Json, ...] | None) -> Sequence[Json]:
+        """What a `for` goes through. Raises ExpressionError."""
+        return kept if kept is not None else listed(node.cel["in"], self.names(outside(token, node)))
 
     def _inward(self, names: Mapping[str, object]) -> list[str]:
         """The innermost last, in whatever order they were kept."""
@@ -248,8 +256,8 @@ class Machine:
             return
         token = self.put(change(token, at=step.name, wait=None))
         if isinstance(step, For):
-            index, items = token.loops[step.name]
-            self.iterate(token, parent, step, index + 1, items)
+            index, kept = token.loops[step.name]
+            self.iterate(token, parent, step, index + 1, kept)
             return
         if isinstance(step, Try):
             tries = {name: n for name, n in token.tries.items() if name != step.name}
@@ -261,11 +269,12 @@ class Machine:
             return
         self.leave(token)
 
-    def iterate(self, token: Token, node: Node, step: For, index: int, items: tuple[Json, ...]) -> None:
+    def iterate(self, token: Token, node: Node, step: For, index: int, kept: tuple[Json, ...] | None) -> None:
+        """Raises ExpressionError."""
         loops = {name: at for name, at in token.loops.items() if name != step.name}
         self._anew(node)
-        if index < len(items):
-            token = self.put(change(token, loops=loops | {step.name: (index, items)}))
+        if index < len(self.items(token, node, kept)):
+            token = self.put(change(token, loops=loops | {step.name: (index, kept)}))
             try:
                 goes_on = "while" not in node.cel or self.truth(token, node.cel["while"])
             except ExpressionError as problem:

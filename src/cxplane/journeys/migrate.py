@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+from cxplane.domain.errors import ExpressionError
 from cxplane.domain.journey import (
     AskPerson,
     Call,
@@ -19,7 +21,7 @@ from cxplane.domain.journey import (
     Try,
     Wait,
 )
-from cxplane.domain.run import RunState, Token
+from cxplane.domain.run import Run, RunState, Token
 from cxplane.journeys.machine import Machine, change
 from cxplane.journeys.program import Program
 
@@ -107,6 +109,20 @@ def _behind(old: Program, new: Program, state: RunState, checkpoint: str, positi
         if ahead and order[checkpoint] < at:
             return f"it has not passed the checkpoint {checkpoint}, which stands before where it is, and {ahead[0]} needs it"
     return ""
+
+
+def whole(old: Program, run: Run, now: datetime) -> RunState:
+    """The state with the lists of its loops in it: the new version may compute others. ValueError where that fails."""
+    m = Machine(old, run, now)
+
+    def kept(token: Token) -> Token:
+        loops = {n: (at, tuple(m.items(token, old.node(n), items))) for n, (at, items) in token.loops.items()}
+        return change(token, loops=loops)
+
+    try:
+        return change(run.state, tokens=tuple(kept(t) if t.loops else t for t in run.state.tokens))
+    except ExpressionError as problem:
+        raise ValueError(str(problem)) from None
 
 
 def carried(old: Program, new: Program, state: RunState) -> RunState:

@@ -21,6 +21,7 @@ from cxplane.domain.journey import (
     FAILED,
     REFUSED,
     REJECTED,
+    RUNAWAY,
     TIMEOUT,
     UNAVAILABLE,
     AskPerson,
@@ -69,6 +70,7 @@ _STATUS: Mapping[str, int] = {  # the nearest HTTP status, which the standard as
     EXPRESSION: 400,
     CHECKPOINT: 403,
     CHILD: 424,
+    RUNAWAY: 508,
 }
 _Tasks = list[dict[str, Any]]
 

@@ -17,6 +17,7 @@ from cxplane.domain.run import (
     internal_task,
 )
 from cxplane.journeys import undoing
+from cxplane.journeys.bounds import looked_at
 from cxplane.journeys.failing import guarded
 from cxplane.journeys.machine import Machine, change
 from cxplane.journeys.migrate import moved
@@ -25,6 +26,8 @@ from cxplane.journeys.steps import ask
 
 def told(m: Machine, event: Told) -> None:
     """ValueError says why it cannot be done."""
+    if event.what in ("retry", "skip", "move"):
+        looked_at(m)
     match event.what:
         case "suspend":
             m.status = RunStatus.SUSPENDED

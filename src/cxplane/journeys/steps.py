@@ -32,7 +32,9 @@ from cxplane.domain.journey import (
 from cxplane.domain.journey import Wait as WaitStep
 from cxplane.domain.run import AskAction, OpenTask, RunStatus, SendSignal, StartRun, Token, Wait
 from cxplane.journeys import undoing
+from cxplane.journeys.bounds import not_too_deep
 from cxplane.journeys.errors import progress
+from cxplane.journeys.lists import named
 from cxplane.journeys.machine import Machine, StepError, change
 from cxplane.journeys.program import Node
 
@@ -45,6 +47,7 @@ def enter(m: Machine, token: Token) -> None:
         return
     visit = m.visits.get(token.at, 0) + 1
     m.visits[token.at] = visit
+    m.entered += 1
     token = m.put(change(token, visit=visit))
     _ENTER[type(node.step)](m, token, node, node.step)
 
@@ -116,6 +119,8 @@ def _set(m: Machine, token: Token, node: Node, step: Assign) -> None:
 
 
 def _emit(m: Machine, token: Token, node: Node, step: Emit) -> None:
+    if step.signal in m.run.starting:
+        not_too_deep(m, f"the signal {step.signal} starts a journey")
     key = m.text(token, node, "key") if "key" in node.cel else m.run.id
     data = m.values(token, node, "data")
     m.effects.append(SendSignal(m.id("sig", token.at, token.visit), step.signal, key, data))
@@ -155,6 +160,7 @@ def _checkpoint(m: Machine, token: Token, node: Node, step: Checkpoint) -> None:
 
 
 def _run(m: Machine, token: Token, node: Node, step: RunJourney) -> None:
+    not_too_deep(m, f"it starts {step.journey}")
     run = m.id("run", token.at, token.visit)
     m.effects.append(StartRun(run, step.journey, m.values(token, node, "with"), token.id, step.wait))
     if step.wait:
@@ -236,7 +242,7 @@ def _for(m: Machine, token: Token, node: Node, step: For) -> None:
     items = m.value(token, node.cel["in"])
     if not isinstance(items, list):
         raise ExpressionError(node.cel["in"].text, "no list")
-    m.iterate(token, node, step, 0, tuple(items))
+    m.iterate(token, node, step, 0, None if named(m.program, node) else tuple(items))
 
 
 def _wait(m: Machine, token: Token, node: Node, step: WaitStep) -> None:

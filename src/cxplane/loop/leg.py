@@ -48,7 +48,7 @@ from cxplane.domain.run import (
     state_from,
 )
 from cxplane.domain.run_entries import run_told
-from cxplane.journeys.migrate import carried, preview
+from cxplane.journeys.migrate import carried, preview, whole
 from cxplane.journeys.program import Program
 from cxplane.loop.asking import Asked, request_for, stays
 from cxplane.loop.finding_out import find_out
@@ -88,6 +88,7 @@ class Leg:
         state = state_from(taken.state) if taken.state is not None else RunState()
         self._run = run_of(taken, gate.tenant, state)
         self._parent = taken.row.parent
+        self._by_journey = taken.row.started_by.startswith("journey:")
         self._before = state if taken.state is not None else None  # what timers and listens on record say
         self._fence = taken.fence
         if state.error is not None and state.error.get("name") == INTERNAL:
@@ -111,6 +112,7 @@ class Leg:
     async def work(self) -> None:
         """To the next wait. LostRun if another worker has it by now; everything that can go wrong with the store."""
         try:
+            await self._bounded()
             if self._broken_off:
                 await self._pick_up()
             rounds = 0
@@ -139,6 +141,14 @@ class Leg:
         finally:
             for task in self._doing:
                 task.cancel()
+
+    async def _bounded(self) -> None:
+        """What keeps it from going on for ever is the live release's word, also for a run of an older one."""
+        live, depth = self._gate.releases.need(), 0
+        if self._by_journey:
+            depth = await self._store.runs.depth(self._tenant, self._run.id)
+        bounds = live.release.repo.plane.journeys
+        self._run = replace(self._run, depth=depth, bounds=bounds, starting=frozenset(live.starts))
 
     # what came ------------------------------------------------------------------------------------------
 
@@ -245,7 +255,8 @@ class Leg:
         position = preview(self._program, program, self._run.state, event.positions)
         if position.kind == "impossible":
             raise ValueError(position.why)
-        self._run = replace(self._run, state=carried(self._program, program, self._run.state))
+        state = whole(self._program, self._run, self._now())
+        self._run = replace(self._run, state=carried(self._program, program, state))
         self._program, self._release = program, release
 
     async def _effect(self, effect: Effect) -> None:

@@ -256,31 +256,36 @@ class Journeys:
         if found is None:
             raise NotFound(f"no run {id}")
         row, before, _ = found
-        new = derived_id("run", self._tenant, "switch", id, to)
-        if await self._store.runs.get(self._tenant, new) is None:
+        new = derived_id("run", self._tenant, "switch", id)  # one of a run, whatever the journey: the first word counts
+        switched = await self._store.runs.get(self._tenant, new)
+        if switched is None:
             self._steerable(row, "switch")
-        await self._triggers.start(
-            live,
-            to,
-            before if input is None else input,
-            id=new,
-            by=caller.name,
-            customer=row.customer,
-            conversation=row.conversation,
-            cause=id,
-        )
-        if not RunStatus(row.status).final:
-            await self._tell(
-                run_told(
-                    id,
-                    what="cancel",
-                    by=caller.name,
-                    at=self._clock.now(),
-                    subject=subject_of(row.customer, row.conversation),
-                    comment=comment,
-                    compensate=False,
-                    switched_to=new,
-                )
+            ended = run_told(
+                id,
+                what="cancel",
+                by=caller.name,
+                at=self._clock.now(),
+                subject=subject_of(row.customer, row.conversation),
+                comment=comment,
+                compensate=False,
+                switched_to=new,
+            )
+            _, repeated = await self._triggers.start(
+                live,
+                to,
+                before if input is None else input,
+                id=new,
+                by=caller.name,
+                customer=row.customer,
+                conversation=row.conversation,
+                cause=id,
+                along=(ended,),
+            )
+            switched = await self._store.runs.get(self._tenant, new) if repeated else None
+        if switched is not None and switched[0].journey != to:
+            raise Conflict(
+                f"run {id} was switched to {switched[0].journey} already: {new}",
+                next=f"Go on with run {new}, or switch that.",
             )
         return await self._view(caller, new)
 

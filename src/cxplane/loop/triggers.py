@@ -57,12 +57,16 @@ class Triggers:
         customer: str | None,
         conversation: str | None = None,
         cause: str | None = None,
+        along: tuple[NewEntry, ...] = (),
     ) -> tuple[str, bool]:
-        """(run, repeated). NotFound, Malformed (input), Conflict (another run of the same key is under way)."""
+        """(run, repeated). NotFound, Malformed (input), Conflict (another run of the same key is under way).
+
+        `along`: entries that go on record with the start, or not at all.
+        """
         entry, new = self._started(
             live, journey, input, id=id, by=by, customer=customer, conversation=conversation, cause=cause
         )
-        result = await self._store.append(Write(self._tenant, (entry,), new_run=new))
+        result = await self._store.append(Write(self._tenant, (entry, *along), new_run=new))
         if isinstance(result, RunTaken):
             if result.run != id:
                 raise Conflict(
@@ -89,6 +93,7 @@ class Triggers:
         conversation: str | None = None,
         parent: str | None = None,
         cause: str | None = None,
+        depth: int = 0,
     ) -> tuple[NewEntry, NewRun]:
         program = live.programs.get(journey)
         if program is None:
@@ -110,16 +115,35 @@ class Triggers:
             release=live.release.hash,
             parent=parent,
             cause=cause,
+            depth=depth,
         )
         return entry, NewRun(id, journey, key)
 
     async def accept(
-        self, live: Live, signal: Signal, *, by: str, customer: str | None = None, starting: bool = True
+        self,
+        live: Live,
+        signal: Signal,
+        *,
+        by: str,
+        customer: str | None = None,
+        starting: bool = True,
+        sender: Run | None = None,
     ) -> Accepted:
-        """A signal: it starts what begins with it, reaches who listens, or waits for who will. The same one twice is one."""
+        """A signal: it starts what begins with it, reaches who listens, or waits for who will. The same one twice is one.
+
+        `sender`: the run that sends it.
+        """
+        depth = 0 if sender is None else sender.depth + 1
         id = derived_id("sig", self._tenant, signal.source, signal.id)
-        starts = list(self._starts(live, signal, id, by, customer)) if starting else []
-        await self._known(starts)
+        try:
+            starts = list(self._starts(live, signal, id, by, customer, depth)) if starting else []
+            await self._known(starts)
+        except (Malformed, NotFound):
+            if await self._on_record(
+                id
+            ):  # it was fine when it came: the customer was erased since, or the journey changed
+                return Accepted(id, True)
+            raise
         entry = signal_entry(
             id,
             type=signal.type,
@@ -130,6 +154,7 @@ class Triggers:
             at=self._clock.now(),
             actor=by,
             subject=await self._whose(signal, customer, starts),
+            cause=None if sender is None else sender.id,
         )
         noted: dict[str, Json] = {"keep": True} if signal.type in live.listened else {}
         if starts:
@@ -154,6 +179,9 @@ class Triggers:
         self._woke(result)
         reached = result.reached - (1 if first and first[1].id in started else 0) if isinstance(result, Appended) else 0
         return Accepted(id, False, tuple(started), max(0, reached))
+
+    async def _on_record(self, id: str) -> bool:
+        return any(entry.kind == "signal" for entry in await self._store.stream(self._tenant, id))
 
     async def _whose(
         self, signal: Signal, customer: str | None, starts: Sequence[tuple[NewEntry, NewRun]]
@@ -181,7 +209,7 @@ class Triggers:
                 )
 
     def _starts(
-        self, live: Live, signal: Signal, id: str, by: str, customer: str | None
+        self, live: Live, signal: Signal, id: str, by: str, customer: str | None, depth: int
     ) -> Sequence[tuple[NewEntry, NewRun]]:
         found = []
         told = {
@@ -203,7 +231,11 @@ class Triggers:
             for begin in begins:
                 run = derived_id("run", self._tenant, starting.journey, id)
                 whom = begin.customer or customer
-                found.append(self._started(live, starting.journey, begin.input, id=run, by=by, customer=whom, cause=id))
+                found.append(
+                    self._started(
+                        live, starting.journey, begin.input, id=run, by=by, customer=whom, cause=id, depth=depth
+                    )
+                )
         return found
 
     async def emit(self, run: Run, sent: SendSignal) -> str | None:
@@ -212,9 +244,9 @@ class Triggers:
         signal = Signal(sent.signal, f"journey:{run.journey}", sent.id, sent.key, dict(sent.data), self._clock.now())
         live, by = self._releases.need(), f"journey:{run.journey}"
         try:
-            await self.accept(live, signal, by=by, customer=run.customer)
+            await self.accept(live, signal, by=by, customer=run.customer, sender=run)
         except Malformed as problem:
-            await self.accept(live, signal, by=by, starting=False)
+            await self.accept(live, signal, by=by, starting=False, sender=run)
             return str(problem)
         return None
 
@@ -231,6 +263,7 @@ class Triggers:
             conversation=run.conversation,
             parent=run.id if wanted.wait else None,
             cause=run.id,
+            depth=run.depth + 1,
         )
         result = await self._store.append(Write(self._tenant, (entry,), new_run=new))
         if isinstance(result, RunTaken) and result.run != wanted.run:

@@ -105,6 +105,10 @@ class RunStore(Protocol):
         """Whose runs listen for such a signal: the subjects (`subject_of`) of the runs, each once."""
         ...
 
+    async def depth(self, tenant: str, id: str) -> int:
+        """How many runs, each started by the one before, led to a run; 0 for one that was started from outside."""
+        ...
+
     async def requests(self, tenant: str, run: str) -> Sequence[str]:
         """Ids of what a run asked for, oldest first."""
         ...
@@ -127,7 +131,7 @@ class ErasureStore(Protocol):
         """Destroy the keys whose time is over, except where something is under way or on hold; how many."""
         ...
 
-    async def rewrap(self, *, limit: int = 1000) -> int:
+    async def rewrap(self, tenant: str, *, limit: int = 1000) -> int:
         """Wrap the tenant's next keys by the newest operator key; how many. 0: all are."""
         ...
 

@@ -58,8 +58,8 @@ class Erasing:
             await self._wipe()
         return destroyed
 
-    async def rewrap(self, *, limit: int = 1000) -> int:
-        n: int = await self._keys.rewrap(limit=limit)
+    async def rewrap(self, tenant: str, *, limit: int = 1000) -> int:
+        n: int = await self._keys.rewrap(tenant, limit=limit)
         if n < limit:
             await self._wipe()
         return n

@@ -145,6 +145,16 @@ class Runs:
         )
         return [subject_of(r["customer"], r["conversation"]) for r in found]
 
+    async def depth(self, tenant: str, id: str) -> int:
+        found = await self._ask._rows(
+            "select coalesce((e.body ->> 'depth')::int, 0) as depth from cxplane.run r"
+            " join cxplane.entry e on e.tenant = r.tenant and e.position = r.began and e.stream = r.id"
+            " where r.tenant = $1 and r.id = $2",
+            tenant,
+            id,
+        )
+        return int(found[0]["depth"]) if found else 0
+
     async def requests(self, tenant: str, run: str) -> Sequence[str]:
         found = await self._ask._rows(
             "select id from cxplane.request where tenant = $1 and run = $2 order by at, id", tenant, run

@@ -147,11 +147,12 @@ class SubjectKeys:
 
     # the operator's key -----------------------------------------------------------------------------------
 
-    async def rewrap(self, *, limit: int = 1000) -> int:
-        """Wrap the next keys of the store's tenant that an older operator key wraps by the newest; how many. 0: all are."""
+    async def rewrap(self, tenant: str, *, limit: int = 1000) -> int:
+        """Wrap the tenant's next keys that an older operator key wraps by the newest; how many. 0: all are."""
         rows = await self._ask(
             "select tenant, id, wrapped, wrapped_by from cxplane.subject_key"
-            " where wrapped is not null and wrapped_by <> $1 order by tenant, id limit $2",
+            " where tenant = $1 and wrapped is not null and wrapped_by <> $2 order by id limit $3",
+            tenant,
             self._operator.newest,
             limit,
         )

@@ -49,18 +49,27 @@ def init(folder: Path, name: str | None, as_json: bool) -> None:
 def check(folder: Path, as_json: bool) -> int:
     """Read the control repo in FOLDER and name every mistake: file, line, what is wrong, how to repair it.
 
+    Where there is none it warns of journeys that can be seen to start themselves; that is no mistake.
+
     \b
     Examples:
       cxplane check control
       cxplane check control --json | jq '.mistakes[].file'
     """
     from cxplane.control.check import check as find
+    from cxplane.control.load import load
+    from cxplane.control.rings import warnings
     from cxplane.wiring import expressions, policy_engine
 
     mistakes = find(folder, policy_engine(), expressions())
+    warned = [] if mistakes else warnings(load(folder))
     if as_json:
-        emit({"folder": str(folder), "ok": not mistakes, "mistakes": [_mistake(m) for m in mistakes]})
-    elif mistakes:
+        told = {"mistakes": [_mistake(m) for m in mistakes], "warnings": [_mistake(m) for m in warned]}
+        emit({"folder": str(folder), "ok": not mistakes} | told)
+        return 1 if mistakes else 0
+    for warning in warned:
+        click.echo(f"warning: {warning}")
+    if mistakes:
         for mistake in mistakes:
             click.echo(str(mistake))
         click.echo(f"{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}")

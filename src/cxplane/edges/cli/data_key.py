@@ -80,6 +80,6 @@ async def _rotate(settings: Settings) -> int:
 
 async def _rewrap(store: Store) -> int:
     done = 0
-    while n := await store.erasing.rewrap():
+    while n := await store.erasing.rewrap(store.tenant):
         done += n
     return done

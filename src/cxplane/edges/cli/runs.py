@@ -12,7 +12,7 @@ import click
 from cxplane.edges.cli.api import Api, plane_options, segment
 from cxplane.edges.cli.ask import limit_option
 from cxplane.edges.cli.run_words import ENDED, WIDTH, line_of, shortly, waits_for
-from cxplane.edges.cli.show import emit, given_object, json_option, keep, minute, pairs, table, when
+from cxplane.edges.cli.show import day_or_minute, emit, given_object, json_option, keep, minute, pairs, table, when
 
 STATUSES = ["ready", "waiting", "stuck", "suspended", "cancelling", "done", "failed", "cancelled"]
 
@@ -99,11 +99,19 @@ def list_runs(api: Api, stuck: bool, limit: int, as_json: bool, **filters: Any) 
     table(
         ("run", "journey", "status", "at", "waits for", "since"),
         [
-            (r["id"], r["journey"], r["status"], ", ".join(r["at"]), shortly(r["waits"]), minute(r["updated_at"]))
+            (
+                r["id"],
+                r["journey"],
+                r["status"],
+                ", ".join(r["at"]),
+                shortly(r["waits"]),
+                day_or_minute(r["updated_at"]),
+            )
             for r in items
         ],
         nothing="None.",
-        whole=("run", "status"),
+        whole=("run", "status", "since"),
+        cut=("journey", "at", "waits for"),
         width=WIDTH,
     )
 

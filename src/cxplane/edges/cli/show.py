@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
+GAP = 2  # columns between those of a table
 COLOURS = {
     "ok": "green",
     "warn": "yellow",
@@ -60,21 +62,47 @@ def table(
     *,
     nothing: str,
     whole: Sequence[str] = (),
+    cut: Sequence[str] = (),
     width: int = 200,
 ) -> None:
-    """A plain table; `nothing` is said where there are no rows. Columns in `whole` are never folded."""
+    """A plain table; `nothing` is said where there are no rows. Columns in `whole` are never folded.
+
+    Columns in `cut` lose their end where there is no room for it, so that each row is one line.
+    """
     if not rows:
         click.echo(nothing)
         return
     from rich.table import Table
     from rich.text import Text
 
+    out = console(width=width)
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if cut:
+        texts = _fitting(columns, texts, cut, out.width)
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in columns:
         made.add_column(name, overflow="fold", no_wrap=name in whole)
-    for row in rows:
-        made.add_row(*[Text(str("" if cell is None else cell), style=COLOURS.get(str(cell), "")) for cell in row])
-    console(width=width).print(made)
+    for row in texts:
+        made.add_row(*[Text(cell, style=COLOURS.get(cell, "")) for cell in row])
+    out.print(made)
+
+
+def _fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], cut: Sequence[str], width: int) -> list[list[str]]:
+    """The rows with the columns in `cut` made narrow enough: what is over is shared, and who needs less leaves the rest."""
+    from rich.cells import cell_len, set_cell_size
+
+    needs = [max(map(cell_len, (name, *texts))) for name, *texts in zip(columns, *rows, strict=True)]
+    left = width - sum(n for n, name in zip(needs, columns, strict=True) if name not in cut) - GAP * (len(columns) - 1)
+    room = dict(enumerate(needs))
+    narrow = sorted((n for n, name in enumerate(columns) if name in cut), key=needs.__getitem__)
+    for n, column in enumerate(narrow):
+        room[column] = min(needs[column], max(cell_len(columns[column]), left // (len(narrow) - n)))
+        left -= room[column]
+
+    def short(text: str, most: int) -> str:
+        return text if cell_len(text) <= most else set_cell_size(text, most - 1).rstrip() + "…"
+
+    return [[short(text, room[n]) for n, text in enumerate(row)] for row in rows]
 
 
 def pairs(value: Mapping[str, Any], *, skip: Sequence[str] = ()) -> None:
@@ -129,6 +157,12 @@ def when(text: str | None) -> str:
 def minute(text: str | None) -> str:
     """A time to the minute, where there is little room."""
     return when(text)[:16]
+
+
+def day_or_minute(text: str | None) -> str:
+    """A time in eleven columns: month, day and minute of this year (UTC), the day of another."""
+    told = minute(text)
+    return told[5:] if told[:4] == f"{datetime.now(UTC):%Y}" else told[:10]
 
 
 def given_json(text: str | None, name: str) -> Any:
