@@ -150,6 +150,12 @@ def test_a_bad_body_is_refused_with_the_place(
     assert not plane.asked
 
 
+def test_an_error_does_not_repeat_what_was_sent_as_a_name(http: httpx.Client) -> None:
+    told = problem(http.post("/v1/requests", json={**ASK, "jane.doe@example.org": 1}), 422, "malformed")
+    assert told["where"] == "/[email]"
+    assert "jane" not in json.dumps(told)
+
+
 def test_money_as_a_float_reaches_the_judge_as_a_float(http: httpx.Client, plane: SaidPlane) -> None:
     http.post(
         "/v1/requests",
