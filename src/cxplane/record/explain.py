@@ -23,7 +23,7 @@ __all__ = ["explain", "plain"]
 def explain(entries: Sequence[Entry], about: About = About()) -> JsonObject:  # noqa: B008
     """The story of one request, from the entries of its stream (oldest first), ready for JSON.
 
-    Keys: request, candidates, decisions (each with reasons, facts, tiers, obligations, budgets), approvals, doing, outcome,
+    Keys: request, candidates, decisions (each with reasons, tried, facts, tiers, obligations, budgets), approvals, doing, outcome,
     stands, time, links, action, zone, currency, next. ValueError without a `request` entry.
     """
     asked = next((e for e in entries if e.kind == "request"), None)
@@ -94,6 +94,7 @@ def _decision(entry: Entry, about: About) -> dict[str, Any]:
             {**reason, **about.policies.get((entry.release or "", reason.get("policy", "")), {})}
             for reason in body.get("reasons", ())
         ],
+        "tried": [dict(policy) for policy in about.tried.get(entry.position, ())],
         "facts": facts,
         "tiers": [dict(tier) for tier in body.get("tiers", ())],
         "obligations": dict(body.get("obligations", {})),
@@ -199,7 +200,8 @@ def _next(stands: str, told: Mapping[str, Any]) -> str:
     """What to do now, in one sentence."""
     match stands:
         case Status.DONE:
-            return "Nothing: it is done. To take it back, ask for its undo."
+            never = told["action"].get("not_undone")
+            return f"Nothing: it is done. {f'Nothing takes it back: {never}' if never else 'To take it back, ask for its undo.'}"
         case Status.FAILED if (told["outcome"] or {}).get("kind") == "retry":
             return "It was certainly not done. Ask again when the system answers; its key is free."
         case Status.FAILED:
