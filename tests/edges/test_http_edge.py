@@ -301,6 +301,7 @@ def test_not_ready_says_why_and_metrics_go_on(http: httpx.Client, plane: SaidPla
         (errors.Forbidden("not yours"), 403, "forbidden"),
         (errors.NotFound("no request x"), 404, "not-found"),
         (errors.Conflict("used with another body", next="Use a fresh key."), 409, "conflict"),
+        (errors.NotSealed("entry 7 is under no checkpoint yet"), 409, "conflict"),
         (errors.Malformed("wrong", where="/input"), 422, "malformed"),
         (errors.Overloaded("too much", retry_after_s=2.5), 429, "overloaded"),
         (errors.StoreUnavailable("the store does not answer"), 503, "unavailable"),

@@ -123,10 +123,11 @@ class Explaining:
 
     async def _request(self, row: RequestRow) -> Explained:
         entries = await self._store.stream(self._tenant, row.id)
-        told = explain(entries, await self._about(row, entries))
+        told = explain(entries, await self.about(row, entries))
         return Explained(row.id, "request", told, tuple(sections(told)))
 
-    async def _about(self, row: RequestRow, entries: Sequence[Entry]) -> About:
+    async def about(self, row: RequestRow, entries: Sequence[Entry]) -> About:
+        """What the releases that decided say beside the entries of a request."""
         live = self._releases.need()
         policies: dict[tuple[str, str], JsonObject] = {}
         tried: dict[int, Sequence[JsonObject]] = {}

@@ -98,6 +98,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem("unavailable", str(error), error.next, headers=_retry(1))
         case errors.StoreError():
             return Problem("unavailable", str(error), error.next, headers=_retry(5))
+        case errors.NotSealed():
+            return Problem("conflict", str(error), error.next, headers=_retry(5))
         case errors.FactFailure():
             return Problem("unavailable", str(error), error.next, headers=_retry(5))
         case errors.SystemFailure(kind=errors.FailureKind.RETRY):
