@@ -432,6 +432,23 @@ def test_the_description_is_openapi_31_and_covers_every_route(http: httpx.Client
             assert op["responses"]
 
 
+def test_whole_numbers_of_queries_are_held_to_the_bounds_that_are_described(
+    http: httpx.Client, plane: SaidPlane
+) -> None:
+    described = http.get("/openapi.json").json()["paths"]
+    tried = 0
+    for path, methods in described.items():
+        for parameter in methods.get("get", {}).get("parameters", ()):
+            if (schema := parameter["schema"])["type"] != "integer" or path.startswith("/v1/entries/"):
+                continue
+            for value in (schema["minimum"] - 1, schema["maximum"] + 1):
+                told = problem(http.get(path, params={parameter["name"]: value}), 422, "malformed")
+                assert told["where"] == f"?{parameter['name']}"
+            tried += 1
+    assert tried > 5
+    assert {"type": "boolean"} in [one["schema"] for one in described["/v1/runs"]["get"]["parameters"]]
+
+
 def test_every_reference_in_the_description_leads_somewhere() -> None:
     told = document(ROUTES)
 
