@@ -184,6 +184,7 @@ def test_pages_are_written_to_files(plane: Running, refund: str, tmp_path: Path)
         assert plane.cx(command, refund, "--html", str(target), by="agent:helper").code == 0
         found = outline(target.read_text())
         assert found.tags[0][0] == "html"
+        assert target.stat().st_mode & 0o077 == 0
         assert refund in found.text
         assert [attrs["href"] for tag, attrs in found.tags if tag == "a"] == [
             "#content"

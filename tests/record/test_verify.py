@@ -48,7 +48,9 @@ def test_a_removed_entry_is_named_by_its_neighbours(index: int) -> None:
 def test_without_hashes_a_removed_entry_is_not_said_to_be_the_last() -> None:
     found = report_of(with_lines(LINES[:600] + LINES[601:], BARE)).finding
     assert found is not None and found.kind == "removed"
-    assert found.what == "700 entries were signed, and 1 of them is missing: at the end, or anywhere after the first 512"
+    assert (
+        found.what == "700 entries were signed, and 1 of them is missing: at the end, or anywhere after the first 512"
+    )
 
 
 def test_several_removed_entries_are_counted() -> None:

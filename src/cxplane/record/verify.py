@@ -118,7 +118,9 @@ class Verifier:
         many = "1 of them is" if missing == 1 else f"{missing} of them are"
         if leaves is not None:
             return Finding("removed", f"the last {missing} of {size} signed entries are missing", self._tree.size)
-        what = f"{size} entries were signed, and {many} missing: at the end, or anywhere after the first {self._good.size}"
+        what = (
+            f"{size} entries were signed, and {many} missing: at the end, or anywhere after the first {self._good.size}"
+        )
         return Finding("removed", what, self._tree.size)
 
     def _batch(self, batch: list[bytes], more: Iterator[list[bytes]], leaves: BinaryIO | None) -> None:

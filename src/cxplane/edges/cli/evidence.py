@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxplane.domain.errors import Conflict
-from cxplane.edges.cli.local import operator, run, store_options, with_store
+from cxplane.edges.cli.local import for_me_alone, operator, run, store_options, with_store
 from cxplane.edges.cli.show import emit, json_option
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def evidence(settings: Settings, id: str | None, out: Path | None, shown: bool, 
     if out is None:
         click.echo(text, nl=False)
         return
-    out.write_text(text, encoding="utf-8", newline="")
+    with for_me_alone(shown):
+        out.write_text(text, encoding="utf-8", newline="")
     told = {"file": str(out), "entries": len(document["entries"]), "signed": document["signature"] is not None}
     if as_json:
         emit(told)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxplane.edges.cli.local import operator, store_options, with_store
+from cxplane.edges.cli.local import for_me_alone, operator, store_options, with_store
 from cxplane.edges.cli.show import json_option, working
 
 if TYPE_CHECKING:
@@ -145,9 +145,10 @@ def export(
         "opens": opens,
         "mask": mask,
     }
-    told = asyncio.run(
-        with_store(settings, lambda store: _export(store, settings, to, wanted, follow, as_json=as_json, **options))
-    )
+    with for_me_alone(opens and not mask):
+        told = asyncio.run(
+            with_store(settings, lambda store: _export(store, settings, to, wanted, follow, as_json=as_json, **options))
+        )
     if as_json:
         click.echo(_json(told), err=to == "-")
     else:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from cxplane.edges.cli.api import Api, plane_options, segment
+from cxplane.edges.cli.local import for_me_alone
 from cxplane.edges.cli.show import emit, json_option, table, when, working
 
 HTML = "text/html"
@@ -125,7 +126,8 @@ def _write(text: str, path: Path) -> None:
     """A page in a file has no others beside it: what links to them becomes words."""
     text = _LINK.sub(r"\1", _MORE.sub("", text))
     try:
-        path.write_text(text, encoding="utf-8")
+        with for_me_alone():
+            path.write_text(text, encoding="utf-8")
     except OSError as problem:
         raise click.UsageError(f"{path} cannot be written: {problem.strerror or problem}") from None
     click.echo(f"written to {path}", err=True)
