@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from cxplane.domain.errors import CxplaneError, StoreError
@@ -12,6 +13,7 @@ from cxplane.ports.store import Figures, Store
 from cxplane.ports.telemetry import Telemetry
 
 FIGURES_S = 10.0  # counts are kept for so long, whoever scrapes how often
+PATIENCE_S = 2.0  # for the store, before metrics are told without it
 FUSES = {"closed": 0.0, "probing": 1.0, "open": 2.0}
 
 
@@ -84,3 +86,15 @@ class Health:
         for kind, status in {*before.jobs, *figures.jobs}:
             gauge("jobs", figures.jobs.get((kind, status), 0), {"kind": kind, "status": status})
         gauge("open_tasks", figures.open_tasks)
+
+
+async def numbers(health: Health, telemetry: Telemetry) -> tuple[bytes, str]:
+    """All metrics, measured anew where the store answers, and their media type."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await health.measure()
+            await health.ready()
+        telemetry.gauge("ready", 1)
+    except (StoreError, TimeoutError):
+        telemetry.gauge("ready", 0)
+    return telemetry.render()

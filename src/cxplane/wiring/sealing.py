@@ -38,7 +38,7 @@ def seal_signers(settings: Settings, tenant: str, *, make: bool = True) -> Seque
     try:
         return signers_from(vault(settings).secret(SEAL_KEY))
     except SecretMissing:
-        if settings.dsn:
+        if settings.dsn and not settings.embedded:
             return ()
     file = seal_key_file(settings)
     if not keys_in(file):
