@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from cxplane.domain.errors import StoreError
-from cxplane.loop.health import PATIENCE_S, numbers
+from cxplane.loop.health import numbers
 
 if TYPE_CHECKING:
     from cxplane.loop import Plane
@@ -60,10 +60,7 @@ def _app(plane: Plane) -> Any:
 
     async def ready() -> Told:
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                await plane.health.ready()
-        except TimeoutError:
-            return 503, JSON, b'{"status":"fail","said":"the store does not answer in time"}'
+            await plane.health.ready()
         except StoreError as problem:
             return 503, JSON, json.dumps({"status": "fail", "said": str(problem), "next": problem.next}).encode()
         return 200, JSON, b'{"status":"ok"}'
