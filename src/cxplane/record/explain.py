@@ -16,6 +16,7 @@ from cxplane.domain.record import Entry
 from cxplane.domain.values import JsonObject
 from cxplane.record.about import About
 from cxplane.record.plain import plain
+from cxplane.record.sections import moment
 
 __all__ = ["explain", "plain"]
 
@@ -208,13 +209,15 @@ def _next(stands: str, told: Mapping[str, Any]) -> str:
             return "It was certainly not done. Change the request, or ask the owner of the system why it said no."
         case Status.UNKNOWN | Status.RUNNING:
             due = (told["doing"] or {}).get("next_look")
-            return "Wait: cxplane is finding out" + (f", it looks again at {due}." if due else ".")
+            return "Wait: cxplane is finding out" + (
+                f", it looks again at {moment(due, told['zone'])}." if due else "."
+            )
         case Status.STUCK:
             return "A person must look in the system and settle the request as done or not done."
         case Status.HELD:
             approval = next((a for a in told["approvals"] if a["status"] == "open"), None)
             who = _roles(approval["approver_sets"]) if approval else "a person"
-            until = f" by {approval['expires_at']}" if approval else ""
+            until = f" by {moment(approval['expires_at'], told['zone'])}" if approval and approval["expires_at"] else ""
             return f"Wait for {who} to decide{until}; without an answer it ends as: {(approval or {}).get('default', 'refuse')}."
         case Status.REFUSED:
             texts = [r["text"] for d in told["decisions"][-1:] for r in d["reasons"] if r["effect"] == "refuse"]
