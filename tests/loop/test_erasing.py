@@ -69,6 +69,17 @@ async def test_only_whom_plane_yaml_names_may_erase(dsn: str) -> None:
                     await attempt(w.plane.caller(name), "c1")
 
 
+async def test_a_customer_that_nobody_heard_of_is_not_said_to_be_erased(dsn: str) -> None:
+    async with world(dsn, plane=MAY_ERASE) as w:
+        await w.know(customer="c2")
+        maria = w.plane.caller("person:maria")
+        with pytest.raises(NotFound, match="nothing was ever kept of a customer c-1"):
+            await w.plane.erase(maria, "c-1")
+        assert await w.plane.entries(maria, kind="customer.erased") == []
+        for _ in range(2):  # of whom nothing personal is kept, or who is erased already, it is said
+            assert (await w.plane.erase(maria, "c2")).entries == 0
+
+
 async def test_a_reason_that_holds_personal_data_is_not_put_on_record_for_good(dsn: str) -> None:
     async with world(dsn, plane=MAY_ERASE) as w:
         await w.know(segment="gold")

@@ -32,6 +32,11 @@ class Erasing:
         told = await self._store.erasing.erase(
             self._tenant, customer, at=self._clock.now(), by=caller.name, reason=reason
         )
+        if told is None:
+            raise NotFound(
+                f"nothing was ever kept of a customer {customer}",
+                next="Check the id: nobody was erased. Ids are those that your systems gave.",
+            )
         if isinstance(told, UnderWay):
             raise Conflict(_words(customer, told), next=_next(told))
         log.info("a customer was erased by %s: %d keys, %d entries", caller.name, len(told.keys), told.entries)
