@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxplane.adapters.signing import Ed25519Signer, new_private_key, verify
+from cxplane.domain.record import Entry
 from cxplane.edges import verify_evidence
 from cxplane.edges.cli.app import run
 from cxplane.record.evidence import Disclosed, opens, opens_in, to_sign
@@ -155,6 +156,24 @@ def test_evidence_of_a_request_is_proven_on_a_machine_without_cxplane(record: Se
     assert record.third_party(document, str(key_of(STRANGER)))[0] == 1
     assert record.cx("evidence", record.request, "--out", str(out), code=1)["error"].endswith("is there already")
     assert "there is no request and no run" in record.cx("evidence", "req_x", code=1)["error"]
+
+
+def test_who_had_personal_data_disclosed_is_on_record(record: Sealed) -> None:
+    sealed_one = record.cx("evidence", record.request)
+    record.cx("evidence", "req_nope", "--private", code=1)
+    record.cx("evidence", record.request, "--private")
+    kept = opened(record.dsn)
+    assert [entry.body for entry in kept] == [{"how": "evidence", "case": record.request}]
+    assert kept[0].actor.startswith("operator:")
+    assert sealed_one["disclosed"] == []
+
+
+def opened(dsn: str) -> list[Entry]:
+    async def read() -> list[Entry]:
+        async with world(dsn) as here:
+            return list(await here.plane.entries(here.plane.caller("person:maria"), kind="data.opened"))
+
+    return asyncio.run(read())
 
 
 def test_evidence_of_a_changed_entry_is_not_made(record: Sealed) -> None:

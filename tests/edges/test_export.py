@@ -111,9 +111,15 @@ async def test_opened_lines_differ_in_nothing_but_what_was_sealed(
     await fill(store, 1, 10)
     await typed(dsn, str(tmp_path / "open.jsonl"), "--open")
     await typed(dsn, str(tmp_path / "masked.jsonl"), "--open", "--mask")
-    sealed = [json.loads(line) for line in (await canonical(store)).splitlines()]
-    opened = [json.loads(line) for line in (tmp_path / "open.jsonl").read_bytes().splitlines()]
-    masked = [json.loads(line) for line in (tmp_path / "masked.jsonl").read_bytes().splitlines()]
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("open.jsonl", "masked.jsonl")]
+    assert modes[0] == 0o600 != modes[1]
+    *sealed, told_so = [json.loads(line) for line in (await canonical(store)).splitlines()]
+    *opened, also = [json.loads(line) for line in (tmp_path / "open.jsonl").read_bytes().splitlines()]
+    assert told_so == also  # that it was opened is on record, once, and not for names without values
+    assert told_so["type"] == "cxplane.data.opened"
+    assert told_so["data"]["body"] == {"how": "export"}
+    assert told_so["data"]["actor"].startswith("operator:")
+    *masked, _ = [json.loads(line) for line in (tmp_path / "masked.jsonl").read_bytes().splitlines()]
     assert [e["data"].pop("private") for e in opened] == [note(n).private for n in range(1, 11)]
     assert [e["data"].pop("private") for e in masked] == [{"name": "***", "tags": ["***"] * 2, "none": None}] * 10
     for event in sealed:

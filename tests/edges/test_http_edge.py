@@ -150,6 +150,12 @@ def test_a_bad_body_is_refused_with_the_place(
     assert not plane.asked
 
 
+def test_an_error_does_not_repeat_what_was_sent_as_a_name(http: httpx.Client) -> None:
+    told = problem(http.post("/v1/requests", json={**ASK, "jane.doe@example.org": 1}), 422, "malformed")
+    assert told["where"] == "/[email]"
+    assert "jane" not in json.dumps(told)
+
+
 def test_money_as_a_float_reaches_the_judge_as_a_float(http: httpx.Client, plane: SaidPlane) -> None:
     http.post(
         "/v1/requests",
@@ -295,6 +301,7 @@ def test_not_ready_says_why_and_metrics_go_on(http: httpx.Client, plane: SaidPla
         (errors.Forbidden("not yours"), 403, "forbidden"),
         (errors.NotFound("no request x"), 404, "not-found"),
         (errors.Conflict("used with another body", next="Use a fresh key."), 409, "conflict"),
+        (errors.NotSealed("entry 7 is under no checkpoint yet"), 409, "conflict"),
         (errors.Malformed("wrong", where="/input"), 422, "malformed"),
         (errors.Overloaded("too much", retry_after_s=2.5), 429, "overloaded"),
         (errors.StoreUnavailable("the store does not answer"), 503, "unavailable"),
@@ -423,6 +430,23 @@ def test_the_description_is_openapi_31_and_covers_every_route(http: httpx.Client
         for op in ops.values():
             assert op["summary"]
             assert op["responses"]
+
+
+def test_whole_numbers_of_queries_are_held_to_the_bounds_that_are_described(
+    http: httpx.Client, plane: SaidPlane
+) -> None:
+    described = http.get("/openapi.json").json()["paths"]
+    tried = 0
+    for path, methods in described.items():
+        for parameter in methods.get("get", {}).get("parameters", ()):
+            if (schema := parameter["schema"])["type"] != "integer" or path.startswith("/v1/entries/"):
+                continue
+            for value in (schema["minimum"] - 1, schema["maximum"] + 1):
+                told = problem(http.get(path, params={parameter["name"]: value}), 422, "malformed")
+                assert told["where"] == f"?{parameter['name']}"
+            tried += 1
+    assert tried > 5
+    assert {"type": "boolean"} in [one["schema"] for one in described["/v1/runs"]["get"]["parameters"]]
 
 
 def test_every_reference_in_the_description_leads_somewhere() -> None:

@@ -182,7 +182,13 @@ def test_pages_are_written_to_files(plane: Running, refund: str, tmp_path: Path)
     for command in ("explain", "replay"):
         target = tmp_path / f"{command}.html"
         assert plane.cx(command, refund, "--html", str(target), by="agent:helper").code == 0
-        assert outline(target.read_text()).tags[0][0] == "html"
+        found = outline(target.read_text())
+        assert found.tags[0][0] == "html"
+        assert target.stat().st_mode & 0o077 == 0
+        assert refund in found.text
+        assert [attrs["href"] for tag, attrs in found.tags if tag == "a"] == [
+            "#content"
+        ]  # nothing lies beside the file
     missing = plane.cx("explain", "req_nope", by="agent:helper")
     assert missing.code == 1
     assert "nothing on record has the id" in missing.err

@@ -40,6 +40,34 @@ def test_every_metric_says_what_it_means() -> None:
     assert all(metric.help.endswith(".") for metric in METRICS.values())
 
 
+@pytest.mark.parametrize("said", ["jane.doe@example.org", "DE89370400440532013000", "+49 170 1234567"])
+def test_what_a_caller_made_up_is_masked_in_numbers_and_traces(collector: Collector, said: str) -> None:
+    told = PrometheusTelemetry()
+    told.count("decisions_total", {"action": said, "verdict": "refuse"})
+    with told.span("decide", {"cxplane.action": said}):
+        told.note({"cxplane.other": said})
+    told.close()
+    assert said.encode() not in told.render()[0]
+    assert b'verdict="refuse"' in told.render()[0]
+    assert len(collector.spans) == 1
+    assert said not in str(collector.spans)
+
+
+def test_labels_that_never_end_are_counted_under_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxplane.adapters.telemetry.MOST_LABELS", 3)
+    told = PrometheusTelemetry()
+    for n in range(10):
+        told.count("decisions_total", {"action": f"a{n}", "verdict": "refuse"})
+    told.count("decisions_total", {"action": "a1", "verdict": "refuse"})
+    lines = [line for line in told.render()[0].decode().splitlines() if line.startswith("cxplane_decisions_total{")]
+    assert lines == [
+        'cxplane_decisions_total{action="a0",verdict="refuse"} 1.0',
+        'cxplane_decisions_total{action="a1",verdict="refuse"} 2.0',
+        'cxplane_decisions_total{action="a2",verdict="refuse"} 1.0',
+        'cxplane_decisions_total{action="(other)",verdict="(other)"} 7.0',
+    ]
+
+
 def test_two_planes_of_one_process_do_not_share_numbers() -> None:
     first, second = PrometheusTelemetry(), PrometheusTelemetry()
     first.count("auth_failures")

@@ -14,7 +14,7 @@ from cxplane.adapters.operator_key import OperatorKey
 from cxplane.adapters.postgres.store import PostgresStore, open_store
 from cxplane.domain.customer_entries import customer_changed, fact_recorded
 from cxplane.domain.erasure import CustomerErased, UnderWay, customer_hold
-from cxplane.domain.errors import Conflict, Forbidden, KeyDestroyed, NotFound, StoreError
+from cxplane.domain.errors import Conflict, Forbidden, KeyDestroyed, Malformed, NotFound, StoreError
 from cxplane.domain.record import NewEntry, Write
 from tests.loop.journeys import country
 from tests.loop.world import PLANE, world
@@ -43,6 +43,13 @@ async def test_an_erased_case_says_so_and_nothing_is_left(dsn: str) -> None:
         text = (await w.plane.explain(maria, view.id)).text
         assert f"erased on {told.at:%Y-%m-%d %H:%M} UTC by person:maria" in text
         assert "Ursula" not in text
+        again = (await w.plane.replay(maria, view.id)).text
+        assert again.startswith("It cannot be made once more.")
+        assert (
+            f"It cannot be made once more: personal data was erased on {told.at:%Y-%m-%d %H:%M} UTC by person:maria"
+            in again
+        )
+        assert "was made once more under" not in again
         assert (await w.plane.request(fin, view.id)).status == "done"
         left = await w.plane.left_of(maria, "c1")
         assert (left.nothing, left.unreadable, left.readable, left.rows) == (True, 4, 0, 0)
@@ -60,6 +67,29 @@ async def test_only_whom_plane_yaml_names_may_erase(dsn: str) -> None:
             for attempt in (w.plane.erase, w.plane.left_of, lambda c, id: w.plane.hold(c, id, on=True)):
                 with pytest.raises(Forbidden):
                     await attempt(w.plane.caller(name), "c1")
+
+
+async def test_a_customer_that_nobody_heard_of_is_not_said_to_be_erased(dsn: str) -> None:
+    async with world(dsn, plane=MAY_ERASE) as w:
+        await w.know(customer="c2")
+        maria = w.plane.caller("person:maria")
+        with pytest.raises(NotFound, match="nothing was ever kept of a customer c-1"):
+            await w.plane.erase(maria, "c-1")
+        assert await w.plane.entries(maria, kind="customer.erased") == []
+        for _ in range(2):  # of whom nothing personal is kept, or who is erased already, it is said
+            assert (await w.plane.erase(maria, "c2")).entries == 0
+
+
+async def test_a_reason_that_holds_personal_data_is_not_put_on_record_for_good(dsn: str) -> None:
+    async with world(dsn, plane=MAY_ERASE) as w:
+        await w.know(segment="gold")
+        maria = w.plane.caller("person:maria")
+        with pytest.raises(Malformed, match=r"asked for by \[email\]") as told:
+            await w.plane.erase(maria, "c1", reason="asked for by ursula@example.org")
+        assert told.value.where == "/reason"
+        with pytest.raises(Malformed):
+            await w.plane.hold(maria, "c1", on=True, reason="claim of DE89370400440532013000")
+        assert (await w.plane.erase(maria, "c1", reason="letter of 5 March, case 12 O 345/26")).entries == 1
 
 
 async def test_what_is_under_way_is_named_and_keeps_the_customer(dsn: str) -> None:

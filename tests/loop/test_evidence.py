@@ -15,8 +15,10 @@ from cxplane.adapters.clock import SystemClock
 from cxplane.adapters.signing import Ed25519Signer, new_private_key, verify
 from cxplane.adapters.sinks import FolderSink
 from cxplane.adapters.telemetry import PrometheusTelemetry
+from cxplane.domain.errors import Forbidden, NotFound, NotSealed
 from cxplane.edges import verify_evidence
 from cxplane.loop.evidence import evidence
+from cxplane.loop.proving import Proving
 from cxplane.loop.sealer import Sealer
 from cxplane.ports.store import Store
 from cxplane.record.evidence import Disclosed
@@ -64,6 +66,34 @@ async def test_a_run_brings_what_it_asked_for_and_what_an_approver_put_in_its_pl
         replaced = await store.request(TENANT, approvals[0].request)
         assert replaced is not None and replaced.replaced_by is not None
         assert {subject for _, subject in kinds(one)} >= {replaced.id, replaced.replaced_by}
+
+
+async def test_over_the_plane_it_is_for_who_sees_the_record_and_told_in_the_words_of_the_release(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with world(dsn) as w:
+        await w.know()
+        view = await w.ask(1000, reason="the marker of Ursula")
+        maria, fin = w.plane.caller("person:maria"), w.plane.caller("agent:fin")
+        proving = Proving(TENANT, w.plane.store, w.plane.live, SystemClock(), w.plane.explaining, [SIGNER])
+        with pytest.raises(NotSealed):
+            await proving.evidence(maria, view.id, shown=True)
+        await seal(w.plane.store, tmp_path)
+        with pytest.raises(Forbidden):
+            await proving.evidence(fin, view.id, shown=False)
+        with pytest.raises(NotFound):
+            await proving.evidence(maria, "req_nope", shown=True)
+        document = await proving.evidence(maria, view.id, shown=False)
+        assert verified(document, tmp_path).returncode == 0
+        for words in ("Times are those of Europe/Berlin.", '| @id("small")', "(system billing, owner care)"):
+            assert words in document["explanation"]
+        assert "Ursula" not in json.dumps(document)
+        assert await w.plane.entries(maria, kind="data.opened") == []
+        shown = await proving.evidence(maria, view.id, shown=True)
+        assert "Ursula" in shown["explanation"]
+        assert len(shown["disclosed"]) == 3
+        (entry,) = await w.plane.entries(maria, kind="data.opened")
+        assert (entry.actor, entry.body) == ("person:maria", {"how": "evidence", "case": view.id})
 
 
 async def test_a_value_that_was_not_sealed_there_is_not_disclosed(dsn: str, tmp_path: Path) -> None:

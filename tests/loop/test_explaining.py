@@ -51,6 +51,32 @@ async def test_an_approved_request_is_explained_from_the_question_to_the_receipt
         assert by_approval.text == told.text
 
 
+async def test_a_refusal_by_silence_shows_the_policies_that_did_not_speak_and_what_they_ask_for(dsn: str) -> None:
+    async with world(dsn) as w:
+        await w.know()
+        view = await w.ask(60000)
+        assert view.status == "refused"
+        told = await w.plane.explain(w.plane.caller("agent:fin"), view.id)
+        (decision,) = told.told["decisions"]
+        assert {p["policy"]: p["line"] for p in decision["tried"]} == {
+            "small": 5,
+            "large": 9,
+        }  # not that for supervisors
+        for words in (
+            "Policies that could have spoken for it",
+            "permit: Up to 500.00 may be asked for [large, policies/billing.cedar:9]",
+            "| when { context.input.amount <= 50000 };",
+        ):
+            assert words in told.text, words
+
+
+async def test_what_nothing_takes_back_is_not_said_to_have_an_undo(dsn: str) -> None:
+    async with world(dsn) as w:
+        await w.know()
+        told = await w.plane.explain(w.plane.caller("agent:fin"), (await w.ask(1000)).id)
+        assert told.told["next"] == "Nothing: it is done. Nothing takes it back: a credit is spent at once"
+
+
 async def test_what_was_used_of_a_budget_is_summed_up_as_it_stood_then(dsn: str) -> None:
     async with world(dsn, budgets__daily=BUDGET.replace("exhausted: hold", "exhausted: refuse")) as w:
         await w.know()

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from cxplane.loop import background
+from cxplane.domain.errors import StoreUnavailable
+from cxplane.loop import background, health
 from cxplane.loop.health import NotReady
 from tests.conftest import run_sql
 from tests.loop.world import World, world
@@ -25,6 +26,19 @@ async def test_a_plane_that_is_being_stopped_is_not_ready_and_still_answers(dsn:
             await w.plane.health.ready()
         assert (await told(w))["draining"] == "fail"
         assert (await w.ask()).status == "done"
+
+
+async def test_a_store_that_hangs_is_said_not_to_answer_while_who_asks_still_listens(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "PATIENCE_S", 0.05)
+    async with world(dsn) as w:
+        monkeypatch.setattr(w.plane.store, "ping", asyncio.Event().wait)
+        with pytest.raises(StoreUnavailable, match=r"does not answer within 0\.05 s"):
+            await w.plane.health.ready()
+        assert (await told(w))["store"] == "fail"
+        monkeypatch.undo()
+        await w.plane.health.ready()
 
 
 async def test_a_background_that_stands_still_is_noticed_and_noticed_to_go_on(

@@ -74,6 +74,9 @@ def test_the_key_of_an_embedded_store_is_made_once_and_for_its_owner_alone(tmp_p
     (again,) = seal_signers(settings, "acme")
     assert first.public == again.public and first.name == "cxplane/acme"
     assert stat.S_IMODE(seal_key_file(settings).stat().st_mode) == 0o600
+    (beside,) = seal_signers(Settings(data=tmp_path, dsn="postgresql://…", embedded=True), "acme")  # a worker's
+    assert beside.public == first.public
+    assert seal_signers(Settings(data=tmp_path, dsn="postgresql://…"), "acme") == ()
 
 
 def test_a_new_key_stands_before_the_old_one(tmp_path: Path, monkeypatch: Any) -> None:

@@ -19,6 +19,7 @@ from cxplane.domain.outcome import Attempt, Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.record import Entry, NewEntry
 from cxplane.domain.request import ActionRequest, Candidate
+from cxplane.record.about import About
 from cxplane.record.explain import explain, plain
 
 T = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
@@ -190,7 +191,7 @@ def test_erased_data_leaves_names_and_sources() -> None:
 def test_an_unknown_outcome_says_when_it_is_looked_at_again() -> None:
     outcome = Outcome("req_1", Status.UNKNOWN, T, error="not known yet")
     entries = record(*APPROVED[:5], outcome_entry(outcome, release="r", subject=None, due=T + timedelta(seconds=5)))
-    assert "it looks again at 2026-01-05T10:00:05+00:00" in explain(entries)["next"]
+    assert "it looks again at 2026-01-05 11:00:05 CET." in explain(entries, About(zone="Europe/Berlin"))["next"]
 
 
 def test_entries_without_a_request_explain_nothing() -> None:

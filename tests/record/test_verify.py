@@ -45,6 +45,14 @@ def test_a_removed_entry_is_named_by_its_neighbours(index: int) -> None:
         assert f"after position {7 + 3 * index}," in found.what
 
 
+def test_without_hashes_a_removed_entry_is_not_said_to_be_the_last() -> None:
+    found = report_of(with_lines(LINES[:600] + LINES[601:], BARE)).finding
+    assert found is not None and found.kind == "removed"
+    assert (
+        found.what == "700 entries were signed, and 1 of them is missing: at the end, or anywhere after the first 512"
+    )
+
+
 def test_several_removed_entries_are_counted() -> None:
     found = report_of(with_lines(LINES[:100] + LINES[107:])).finding
     assert found is not None and found.what.startswith("7 entries are missing after position 307, before position 331")

@@ -55,6 +55,7 @@ CASES: dict[str, list[Callable[[dict[str, str]], Case]]] = {
         at("held"),
         lambda ids: ({"id": ids["request"]}, {"release": ids["release"]}, None),
     ],
+    "evidence": [at("request"), at("run"), lambda ids: ({"id": ids["held"]}, {"private": "true"}, None)],
     "list_replays": [of(), of(release="{release}"), of(action="billing.issue_credit")],
     "list_approvals": [of(), of(status="open"), of(cursor="{cursor}")],
     "show_approval": [at("approval")],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from cxplane.domain.masking import mask
 from cxplane.ports.telemetry import NO_LABELS
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one time stamp per counter is noise
 
 PREFIX = "cxplane_"
+MOST_LABELS = 2_000  # sets of labels of one metric; what comes after them is counted under OTHER
+OTHER = "(other)"
 _NOTHING = nullcontext()
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -91,6 +94,7 @@ class PrometheusTelemetry:
         self._registry = CollectorRegistry()
         self._metrics: dict[str, Any] = {}
         self._children: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
+        self._many: dict[str, int] = {}  # metric -> sets of labels that it has
         self._watched: list[Callable[[], None]] = []
         self._tracing = tracing_from_environment(service)
 
@@ -143,7 +147,10 @@ class PrometheusTelemetry:
             self._tracing.close()
 
     def _child(self, name: str, kind: type[Any], labels: Mapping[str, str]) -> Any:
-        """The counter, gauge or histogram for these labels; made at its first use."""
+        """The counter, gauge or histogram for these labels; made at its first use.
+
+        Labels are names of ours; some (an action that nobody knows) are what a caller said. They are masked, and not endless.
+        """
         name = name.removesuffix("_total")  # the exposition adds it
         key = (name, tuple(labels.items()))
         if (child := self._children.get(key)) is not None:
@@ -156,7 +163,15 @@ class PrometheusTelemetry:
             text = known.help if known else name.replace("_", " ")
             metric = kind(PREFIX + name, text, names, registry=self._registry, **extra)
             self._metrics[name] = metric
-        child = metric.labels(**labels) if labels else metric
+        if not labels:
+            self._children[key] = metric
+            return metric
+        many = self._many.get(name, 0)
+        if many > MOST_LABELS:  # the set of OTHER is the last one; who asks for more and more does not fill the memory
+            return metric.labels(**dict.fromkeys(labels, OTHER))
+        self._many[name] = many + 1
+        said = dict.fromkeys(labels, OTHER) if many == MOST_LABELS else {k: mask(v) for k, v in labels.items()}
+        child = metric.labels(**said)
         self._children[key] = child
         return child
 

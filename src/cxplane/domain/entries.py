@@ -21,7 +21,7 @@ release.live            release hash  hash previous
 key.created             key id        id caller hash expires_at scope actions replaces replaced_ends
 key.revoked             key id        id
 seal.key                seal          key endorsed                       (a key that signs checkpoints; folded by nobody)
-run.started             run id        run journey key customer conversation parent started_by       private: input
+run.started             run id        run journey key customer conversation parent depth started_by private: input
 run.advanced            run id        run status event went at waits error next_due; only where they changed: timers listens;
                                       took idle result                                               private: state texts
 run.told                run id        run what by step …                                             private: comment input
@@ -30,6 +30,8 @@ task.opened             run id        task run journey step what team person cus
 task.moved              run id        task how team
 task.answered           run id        task by how                                                    private: answer comment
 store.restored          store         taken_at position sha256           (written by a restore; what was after `position` is lost)
+store.redone            store         restored upto                      (what the lost time took away was done again; no `upto`: by hand)
+data.opened             record        how case only since until after    (personal data was opened for somebody: the actor)
 
 Folding rules:
 - `request` inserts the request row (status `running` until a decision says otherwise).

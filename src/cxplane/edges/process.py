@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import logging
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from typing import Any
 
 import click
 
+from cxplane.domain.errors import StoreError
 from cxplane.domain.masking import mask
 from cxplane.ports.telemetry import FOLLOWED
 
@@ -101,3 +104,29 @@ class Text(logging.Formatter):
             f"{at} {record.levelname.lower():<7} {record.name.removeprefix('cxplane.')}: {record.getMessage()}{about}"
         )
         return mask(f"{line}\n{trouble}" if trouble else line)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """The socket, taken before anything is started. StoreError-like failure if it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as problem:
+        listener.close()
+        if problem.errno == errno.EADDRINUSE:
+            raise PlaceTaken(host, port) from None
+        raise click.UsageError(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+class PlaceTaken(StoreError):
+    """Something else listens there."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"port {port} on {host} is taken",
+            next="Stop what listens there, or choose another port with --port (0: a free one).",
+        )

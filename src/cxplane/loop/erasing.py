@@ -6,6 +6,7 @@ import logging
 
 from cxplane.domain.erasure import CustomerErased, Left, UnderWay, customer_hold
 from cxplane.domain.errors import Conflict, Malformed, NotFound
+from cxplane.domain.masking import mask
 from cxplane.domain.people import Caller
 from cxplane.domain.record import Write
 from cxplane.loop.access import must
@@ -27,10 +28,15 @@ class Erasing:
     async def erase(self, caller: Caller, customer: str, *, reason: str = "") -> CustomerErased:
         """Destroy the customer's keys. Conflict names what is still under way; NotFound where nothing is kept of them."""
         must(self._releases.need(), caller, "erase")
-        _short(reason)
+        _fit(reason)
         told = await self._store.erasing.erase(
             self._tenant, customer, at=self._clock.now(), by=caller.name, reason=reason
         )
+        if told is None:
+            raise NotFound(
+                f"nothing was ever kept of a customer {customer}",
+                next="Check the id: nobody was erased. Ids are those that your systems gave.",
+            )
         if isinstance(told, UnderWay):
             raise Conflict(words(customer, told), next=_next(told))
         log.info("a customer was erased by %s: %d keys, %d entries", caller.name, len(told.keys), told.entries)
@@ -47,7 +53,7 @@ class Erasing:
     async def hold(self, caller: Caller, customer: str, *, on: bool, reason: str) -> None:
         """Keep a customer from being erased, by hand or by time; or no longer."""
         must(self._releases.need(), caller, "erase")
-        _short(reason)
+        _fit(reason)
         entry = customer_hold(customer, on=on, reason=reason, at=self._clock.now(), actor=caller.name)
         await self._store.append(Write(self._tenant, (entry,)))
 
@@ -61,10 +67,17 @@ class Erasing:
                 log.info("retention: %d keys destroyed", n)
 
 
-def _short(reason: str) -> None:
+def _fit(reason: str) -> None:
+    """A reason stays on record in the clear, for good: nothing that looks like personal data may be in it."""
     if len(reason) > 200:
         raise Malformed(
             "the reason is too long", where="/reason", next="Say it in 200 characters, without personal data."
+        )
+    if mask(reason) != reason:
+        raise Malformed(
+            f"the reason would stay on record for good, and looks as if it holds personal data: {mask(reason)}",
+            where="/reason",
+            next="Say it without personal data; name the case, not the person.",
         )
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from cxplane.domain.errors import NotFound
-from cxplane.domain.record import Entry
+from cxplane.domain.record import Entry, RequestRow
 from cxplane.domain.values import JsonObject
 from cxplane.journeys.timeline import words
 from cxplane.loop.audit import announced, prove_lines, sealed_of
 from cxplane.ports.seal import Signer
 from cxplane.ports.store import Store
+from cxplane.record.about import About
 from cxplane.record.evidence import FORMAT, Disclosed, opens_in, to_sign
 from cxplane.record.explain import explain, plain
 from cxplane.record.note import Key, sign
+
+Words = Callable[[RequestRow, Sequence[Entry]], Awaitable[About]]
 
 
 async def evidence(
@@ -28,9 +31,10 @@ async def evidence(
     signers: Sequence[Signer] = (),
     disclosed: Sequence[Disclosed] = (),
     shown: bool = False,
+    about: Words | None = None,
 ) -> JsonObject:
     """The evidence file of a request or run. `shown`: whether private values are disclosed, each with what its commitment
-    is checked by, and the explanation may use them; `disclosed`: more of them. NotFound; NotSealed while an entry is not
+    is checked by, and the explanation may use them; `disclosed`: more of them; `about`: the words of the releases. NotFound; NotSealed while an entry is not
     under a checkpoint.
     """
     streams = await _streams(store, tenant, case)
@@ -54,7 +58,7 @@ async def evidence(
             {"position": str(d.position), "path": list(d.path), "salt": _text(d.salt), "json": d.json}
             for d in disclosed
         ],
-        "explanation": await _explained(store, tenant, streams, shown=shown),
+        "explanation": await _explained(store, tenant, streams, shown=shown, about=about),
     }
     keys = [(Key(s.name, s.public), s.sign) for s in signers]
     return {**document, "signature": str(sign(to_sign(document), keys)) if keys else None}
@@ -87,15 +91,17 @@ async def _streams(store: Store, tenant: str, case: str) -> list[str]:
     return streams
 
 
-async def _explained(store: Store, tenant: str, streams: Sequence[str], *, shown: bool) -> str:
+async def _explained(store: Store, tenant: str, streams: Sequence[str], *, shown: bool, about: Words | None) -> str:
     def seen(entries: Sequence[Entry]) -> list[Entry]:
         return list(entries) if shown else [replace(entry, private=None) for entry in entries]
 
     parts = []
     for stream in streams:
-        entries = seen(await store.stream(tenant, stream))
+        found = await store.stream(tenant, stream)
+        entries = seen(found)
         if any(e.kind == "request" for e in entries):
-            parts.append(plain(explain(entries)))
+            row = await store.request(tenant, stream) if about is not None else None
+            parts.append(plain(explain(entries, await about(row, found) if about and row else About())))
         elif any(e.kind == "run.started" for e in entries):
             parts.append("\n".join(words(None, entries)))
     return "\n\n".join(parts)

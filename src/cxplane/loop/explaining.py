@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxplane.decide.budgets import reservations
+from cxplane.domain.catalog import Action
 from cxplane.domain.entries import grounds_from, request_from
 from cxplane.domain.errors import ControlError, Forbidden, NotFound, StoreError
 from cxplane.domain.people import Caller, CallerKind
@@ -26,6 +27,7 @@ from cxplane.record.run_story import run_sections
 from cxplane.record.sections import Section, as_text
 
 NAMED = 20  # persons that are named as those who could decide
+SHOWN = 10  # policies that are shown where none spoke for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +123,14 @@ class Explaining:
 
     async def _request(self, row: RequestRow) -> Explained:
         entries = await self._store.stream(self._tenant, row.id)
-        told = explain(entries, await self._about(row, entries))
+        told = explain(entries, await self.about(row, entries))
         return Explained(row.id, "request", told, tuple(sections(told)))
 
-    async def _about(self, row: RequestRow, entries: Sequence[Entry]) -> About:
+    async def about(self, row: RequestRow, entries: Sequence[Entry]) -> About:
+        """What the releases that decided say beside the entries of a request."""
         live = self._releases.need()
         policies: dict[tuple[str, str], JsonObject] = {}
+        tried: dict[int, Sequence[JsonObject]] = {}
         budgets: dict[int, Sequence[JsonObject]] = {}
         askable: dict[str, Sequence[str]] = {}
         asked = next(e for e in entries if e.kind == "request")
@@ -144,15 +148,17 @@ class Explaining:
                     "policy_text": meta[policy].text,
                     **({"owner": meta[policy].owner} if meta[policy].owner else {}),
                 }
+            tried[entry.position] = _tried(live, asked, entry)
             budgets[entry.position] = await self._budgets(live, asked, entry)
         action = live.rulebook.action(row.action)
         return About(
             zone=live.release.repo.plane.time_zone,
             currency=live.release.repo.plane.currency,
             policies=policies,
+            tried=tried,
             budgets=budgets,
             askable=askable,
-            action={"summary": action.summary, "system": action.system, "owner": action.owner} if action else {},
+            action=_words(action) if action else {},
             links={"replaced_by": row.replaced_by, "undone_by": row.undone_by, **await self._step(row)},
         )
 
@@ -203,6 +209,26 @@ class Explaining:
         run = await self._store.runs.get(self._tenant, row.run)
         steps = asked_by(await self._store.stream(self._tenant, row.run))
         return {"run": row.run, "journey": run[0].journey if run else None, "step": steps.get(row.id)}
+
+
+def _words(action: Action) -> JsonObject:
+    told = {"summary": action.summary, "system": action.system, "owner": action.owner}
+    return {**told, "not_undone": action.undo.none} if action.undo and action.undo.none else told
+
+
+def _tried(live: Live, asked: Entry, decided: Entry) -> list[JsonObject]:
+    """Where no policy spoke for it: the permits for a caller like this one, else those for others, as they stood then."""
+    if not any(reason.get("code") == "no_policy" for reason in decided.body.get("reasons", ())):
+        return []
+    caller = request_from(asked).caller
+    permits = [p for p in live.rulebook.policies.policies_for(asked.body["action"]) if p.effect == "permit"]
+    mine = [
+        p for p in permits if (not p.roles or p.roles & caller.roles) and (not p.kinds or caller.kind.cedar in p.kinds)
+    ]
+    return [
+        {"policy": p.id, "file": p.file, "line": p.line, "text": p.reason, "policy_text": p.text}
+        for p in (mine or permits)[:SHOWN]
+    ]
 
 
 def _persons(live: Live, approval: JsonObject) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
-from cxplane.domain.errors import CxplaneError, StoreError
+from cxplane.domain.errors import CxplaneError, StoreError, StoreUnavailable
 from cxplane.domain.views import Check
 from cxplane.loop.background import Background
 from cxplane.loop.live import Releases, Systems
@@ -13,6 +16,8 @@ from cxplane.ports.store import Figures, Store
 from cxplane.ports.telemetry import Telemetry
 
 FIGURES_S = 10.0  # counts are kept for so long, whoever scrapes how often
+PATIENCE_S = 2.0  # for the store, before it is said not to answer
+_LEFT: set[asyncio.Future[None]] = set()  # what was not waited for, until it ends
 FUSES = {"closed": 0.0, "probing": 1.0, "open": 2.0}
 
 
@@ -39,7 +44,7 @@ class Health:
         """Raises what keeps the plane from answering."""
         if self.draining:
             raise NotReady("the plane is being stopped", next="Ask another plane; requests under way come to an end.")
-        await self._store.ping()
+        await self._answers()
         self._live.need()
         for name, seconds in self._background.stuck().items():
             raise NotReady(
@@ -47,11 +52,18 @@ class Health:
                 next="The log of the plane says why; `cxplane doctor` looks further.",
             )
 
+    async def _answers(self) -> None:
+        """StoreUnavailable, in time for whoever asks: a store may also hang."""
+        try:
+            await _in_time(self._store.ping())
+        except TimeoutError:
+            raise StoreUnavailable(f"the store does not answer within {PATIENCE_S:g} s") from None
+
     async def checks(self) -> list[Check]:
         """All that `ready` looks at, and what is no reason to ask another plane."""
         found = [Check("draining", "fail" if self.draining else "ok", "being stopped" if self.draining else "no")]
         try:
-            await self._store.ping()
+            await self._answers()
             found.append(Check("store", "ok", f"answers; appends take {self._store.append_s * 1000:.0f} ms"))
         except CxplaneError as problem:
             found.append(Check("store", "fail", str(problem), problem.next))
@@ -93,3 +105,32 @@ class Health:
         for kind, status in {*before.jobs, *figures.jobs}:
             gauge("jobs", figures.jobs.get((kind, status), 0), {"kind": kind, "status": status})
         gauge("open_tasks", figures.open_tasks)
+
+
+async def _in_time(work: Coroutine[Any, Any, None]) -> None:
+    """TimeoutError, if it takes longer; who asks does not wait for its end either: a store that hangs hangs there too."""
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
+    if not done:
+        _LEFT.add(task)
+        task.add_done_callback(_end)
+        task.cancel()
+        raise TimeoutError
+    await task
+
+
+def _end(task: asyncio.Future[None]) -> None:
+    _LEFT.discard(task)
+    if not task.cancelled():
+        task.exception()  # nobody waits for it; the next one says the same
+
+
+async def numbers(health: Health, telemetry: Telemetry) -> tuple[bytes, str]:
+    """All metrics, measured anew where the store answers, and their media type."""
+    try:
+        await _in_time(health.measure())
+        await health.ready()
+        telemetry.gauge("ready", 1)
+    except (StoreError, TimeoutError):
+        telemetry.gauge("ready", 0)
+    return telemetry.render()

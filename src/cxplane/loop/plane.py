@@ -28,6 +28,7 @@ from cxplane.loop.governance import Governance
 from cxplane.loop.health import Health
 from cxplane.loop.legs import Legs
 from cxplane.loop.live import Live, OpenRelease, Releases, Systems
+from cxplane.loop.proving import Proving
 from cxplane.loop.reading import Reading
 from cxplane.loop.replays import Replayed, Replays
 from cxplane.loop.runs import Journeys
@@ -36,6 +37,7 @@ from cxplane.loop.taking_back import taking_back
 from cxplane.loop.triggers import Triggers
 from cxplane.ports.clock import Clock
 from cxplane.ports.identity import Identity
+from cxplane.ports.seal import Signer
 from cxplane.ports.store import Store
 from cxplane.ports.telemetry import Telemetry
 from cxplane.ports.work import Work
@@ -62,6 +64,7 @@ class Plane:
         lease: timedelta = timedelta(seconds=10),
         sealer: Sealer | None = None,
         seal_every: timedelta = EVERY,
+        signers: Sequence[Signer] = (),
     ) -> None:
         self.tenant, self.store, self.clock, self.telemetry = tenant, store, clock, telemetry
         self.identity, self.sealer = identity, sealer
@@ -76,6 +79,7 @@ class Plane:
         self.replays = Replays(tenant, store, self.live)
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
         self.explaining = Explaining(tenant, store, self.live, self.journeys, self.replays)
+        self.proving = Proving(tenant, store, self.live, clock, self.explaining, signers)
         self._background = Background(
             self.gate,
             self.desk,

@@ -183,7 +183,8 @@ def _limits(then: Sequence[Reservation], now: Sequence[Reservation]) -> list[dic
 
 def lost(asked: Entry, decided: Entry) -> str | None:
     """Why it cannot be made once more; None if all is there."""
-    words = "the personal data of this decision was erased or is not shown, so it cannot be made once more"
+    erased = decided.erased or asked.erased
+    words = erased.words if erased else "the personal data of this decision was erased or is not shown"
     request: ActionRequest = request_from(asked)
     try:
         if request.input_hash != asked.body.get("input_hash"):

@@ -119,8 +119,10 @@ class ErasureStore(Protocol):
 
     async def erase(
         self, tenant: str, customer: str, *, at: datetime, by: str, reason: str
-    ) -> CustomerErased | UnderWay:
-        """Destroy all keys of a customer, empty what is folded of them and say so on record, in one transaction."""
+    ) -> CustomerErased | UnderWay | None:
+        """Destroy all keys of a customer, empty what is folded of them and say so on record, in one transaction; None where
+        nothing was ever kept of them.
+        """
         ...
 
     async def left(self, tenant: str, customer: str) -> Left:

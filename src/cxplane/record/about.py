@@ -15,6 +15,9 @@ class About:
     zone: str = "UTC"  # IANA name; times are told in it
     currency: str | None = None  # ISO 4217; without it money is told in minor units
     policies: Mapping[tuple[str, str], JsonObject] = field(default_factory=dict)  # (release, policy) -> text, owner
+    tried: Mapping[int, Sequence[JsonObject]] = field(
+        default_factory=dict
+    )  # position of a decision that no policy spoke for -> policies for this caller: policy, file, line, text, policy_text
     budgets: Mapping[int, Sequence[JsonObject]] = field(default_factory=dict)  # position of the decision -> each budget
     askable: Mapping[str, Sequence[str]] = field(default_factory=dict)  # approval -> persons who could decide it
     action: JsonObject = field(default_factory=dict)  # summary, system, owner

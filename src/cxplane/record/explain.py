@@ -16,6 +16,7 @@ from cxplane.domain.record import Entry
 from cxplane.domain.values import JsonObject
 from cxplane.record.about import About
 from cxplane.record.plain import plain
+from cxplane.record.sections import moment
 
 __all__ = ["explain", "plain"]
 
@@ -23,7 +24,7 @@ __all__ = ["explain", "plain"]
 def explain(entries: Sequence[Entry], about: About = About()) -> JsonObject:  # noqa: B008
     """The story of one request, from the entries of its stream (oldest first), ready for JSON.
 
-    Keys: request, candidates, decisions (each with reasons, facts, tiers, obligations, budgets), approvals, doing, outcome,
+    Keys: request, candidates, decisions (each with reasons, tried, facts, tiers, obligations, budgets), approvals, doing, outcome,
     stands, time, links, action, zone, currency, next. ValueError without a `request` entry.
     """
     asked = next((e for e in entries if e.kind == "request"), None)
@@ -94,6 +95,7 @@ def _decision(entry: Entry, about: About) -> dict[str, Any]:
             {**reason, **about.policies.get((entry.release or "", reason.get("policy", "")), {})}
             for reason in body.get("reasons", ())
         ],
+        "tried": [dict(policy) for policy in about.tried.get(entry.position, ())],
         "facts": facts,
         "tiers": [dict(tier) for tier in body.get("tiers", ())],
         "obligations": dict(body.get("obligations", {})),
@@ -199,20 +201,23 @@ def _next(stands: str, told: Mapping[str, Any]) -> str:
     """What to do now, in one sentence."""
     match stands:
         case Status.DONE:
-            return "Nothing: it is done. To take it back, ask for its undo."
+            never = told["action"].get("not_undone")
+            return f"Nothing: it is done. {f'Nothing takes it back: {never}' if never else 'To take it back, ask for its undo.'}"
         case Status.FAILED if (told["outcome"] or {}).get("kind") == "retry":
             return "It was certainly not done. Ask again when the system answers; its key is free."
         case Status.FAILED:
             return "It was certainly not done. Change the request, or ask the owner of the system why it said no."
         case Status.UNKNOWN | Status.RUNNING:
             due = (told["doing"] or {}).get("next_look")
-            return "Wait: cxplane is finding out" + (f", it looks again at {due}." if due else ".")
+            return "Wait: cxplane is finding out" + (
+                f", it looks again at {moment(due, told['zone'])}." if due else "."
+            )
         case Status.STUCK:
             return "A person must look in the system and settle the request as done or not done."
         case Status.HELD:
             approval = next((a for a in told["approvals"] if a["status"] == "open"), None)
             who = _roles(approval["approver_sets"]) if approval else "a person"
-            until = f" by {approval['expires_at']}" if approval else ""
+            until = f" by {moment(approval['expires_at'], told['zone'])}" if approval and approval["expires_at"] else ""
             return f"Wait for {who} to decide{until}; without an answer it ends as: {(approval or {}).get('default', 'refuse')}."
         case Status.REFUSED:
             texts = [r["text"] for d in told["decisions"][-1:] for r in d["reasons"] if r["effect"] == "refuse"]

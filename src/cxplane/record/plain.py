@@ -134,6 +134,12 @@ def _decided(n: int, decision: Mapping[str, Any], told: Mapping[str, Any], shown
         lines.append(Line("Reasons", head=True))
     for reason in decision["reasons"]:
         lines += _reason(reason, shown)
+    if decision.get("tried"):
+        lines.append(
+            Line("Policies that could have spoken for it, and did not: what they ask for did not hold", head=True)
+        )
+    for policy in decision.get("tried", ()):
+        lines += _reason({**policy, "effect": "permit"}, shown)
     if decision["facts"]:
         lines.append(Line("Facts", head=True))
         lines += [_fact(fact, zone) for fact in decision["facts"]]

@@ -32,8 +32,15 @@ def replay_sections(told: Mapping[str, Any]) -> list[Section]:
     under = f"under release {told['under'][:12]}" if told["under"] else "under its own release, from the record alone"
     lines = [
         f"{told['caller']} asked for {told['action']} at {moment(told['at'], zone)}, as request {told['request']}",
-        f"Every decision on it was made once more {under}. Nothing was read from a system, nothing was done.",
     ]
+    if told["result"] == "impossible":
+        lines.append(
+            "What the record needs for it is gone; what was decided stands as it was: `cxplane explain` tells it."
+        )
+    else:
+        lines.append(
+            f"Every decision on it was made once more {under}. Nothing was read from a system, nothing was done."
+        )
     if told["hypothetical"]:
         lines.append("This is hypothetical: what that release would have said. What was decided stands as it was.")
     short = _SHORT[told["result"]]

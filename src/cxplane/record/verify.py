@@ -96,11 +96,7 @@ class Verifier:
                 report.entries = self._tree.size
                 tell(report.entries)
             if self._next < len(self._due):
-                due = self._due[-1]
-                missing = due.size - self._tree.size
-                raise _Wrong(
-                    Finding("removed", f"the last {missing} of {due.size} signed entries are missing", self._tree.size)
-                )
+                raise _Wrong(self._short(leaves))
             if leaves is not None and leaves.read(1):
                 raise _Wrong(Finding("hashes", "there are hashes of more entries than there are lines", report.entries))
             for other in self._others:
@@ -110,6 +106,18 @@ class Verifier:
             report.entries = max(report.entries, self._tree.size)
         report.keys = [str(key) for key in self._trusted]
         return report
+
+    def _short(self, leaves: BinaryIO | None) -> Finding:
+        """There are fewer lines than were signed. With the hashes of lines each line was the right one, so the last are missing."""
+        size = self._due[-1].size
+        missing = size - self._tree.size
+        many = "1 of them is" if missing == 1 else f"{missing} of them are"
+        if leaves is not None:
+            return Finding("removed", f"the last {missing} of {size} signed entries are missing", self._tree.size)
+        what = (
+            f"{size} entries were signed, and {many} missing: at the end, or anywhere after the first {self._good.size}"
+        )
+        return Finding("removed", what, self._tree.size)
 
     def _batch(self, batch: list[bytes], more: Iterator[list[bytes]], leaves: BinaryIO | None) -> None:
         start = self._tree.size

@@ -17,7 +17,7 @@ from cxplane.wiring.machinery import (
     store_clock,
     telemetry,
 )
-from cxplane.wiring.sealing import sealer
+from cxplane.wiring.sealing import seal_signers, sealer
 from cxplane.wiring.settings import Settings
 from cxplane.wiring.stores import open_dsn, open_store, tenant_of
 
@@ -133,6 +133,7 @@ async def _plane(settings: Settings, dsn: str, store: PostgresStore, store_time:
             lease=settings.lease,
             sealer=sealer(settings, store.tenant, store, told, store_time),
             seal_every=settings.seal_every,
+            signers=seal_signers(settings, store.tenant, make=False),
             concurrency=settings.concurrency,
         )
         await plane.start()

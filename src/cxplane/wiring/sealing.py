@@ -40,7 +40,7 @@ def seal_signers(settings: Settings, tenant: str, *, make: bool = True) -> Seque
     except SecretMissing as missing:
         if "chmod" in missing.next:  # it is there: a plane that does not seal is not what was meant
             raise SealKeyWrong("is in a file that everybody may read", next=missing.next) from None
-        if settings.dsn:
+        if settings.dsn and not settings.embedded:
             return ()
     file = seal_key_file(settings)
     if not keys_in(file):

@@ -11,6 +11,10 @@ from cxplane.domain.erasure import CustomerErased, DestroyedKey, EndedKey, Left,
 from cxplane.domain.retention import Retention
 
 MOST = 1000  # keys destroyed in one commit
+_HEARD_OF = """select exists (select from cxplane.subject_key where tenant = $1 and subject = any (cxplane.subjects_of($1, $2)))
+    or exists (select from cxplane.customer where tenant = $1 and id = $2)
+    or exists (select from cxplane.request where tenant = $1 and customer = $2)
+    or exists (select from cxplane.entry where tenant = $1 and stream = $2 and kind like 'customer.%') as known"""
 Rows = Callable[..., Awaitable[list[Any]]]
 
 
@@ -22,7 +26,9 @@ class Erasing:
 
     async def erase(
         self, tenant: str, customer: str, *, at: datetime, by: str, reason: str
-    ) -> CustomerErased | UnderWay:
+    ) -> CustomerErased | UnderWay | None:
+        if not (await self._ask(_HEARD_OF, tenant, customer))[0]["known"]:
+            return None
         await self._month(at)
         found = await self._slow("select cxplane.erase($1, $2, $3, $4, $5) as told", tenant, customer, at, by, reason)
         told = found[0]["told"]

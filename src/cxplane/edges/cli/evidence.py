@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxplane.domain.errors import Conflict
-from cxplane.edges.cli.local import run, store_options, with_store
+from cxplane.edges.cli.local import for_me_alone, operator, run, store_options, with_store
 from cxplane.edges.cli.show import emit, json_option
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it; by default it is printed."
 )
 @click.option(
-    "--private", "shown", is_flag=True, help="Disclose inputs, facts and comments, each with what it is checked by."
+    "--private",
+    "shown",
+    is_flag=True,
+    help="Disclose inputs, facts and comments, each with what it is checked by; it goes on record.",
 )
 @click.option(
     "--verifier", is_flag=True, help="Print the script that verifies such files; it needs Python and nothing else."
@@ -54,7 +57,8 @@ def evidence(settings: Settings, id: str | None, out: Path | None, shown: bool, 
     if out is None:
         click.echo(text, nl=False)
         return
-    out.write_text(text, encoding="utf-8", newline="")
+    with for_me_alone(shown):
+        out.write_text(text, encoding="utf-8", newline="")
     told = {"file": str(out), "entries": len(document["entries"]), "signed": document["signature"] is not None}
     if as_json:
         emit(told)
@@ -65,9 +69,15 @@ def evidence(settings: Settings, id: str | None, out: Path | None, shown: bool, 
 
 
 async def _evidence(store: Store, settings: Settings, id: str, shown: bool) -> JsonObject:
+    from cxplane.domain.opened_entries import data_opened
+    from cxplane.domain.record import Write
     from cxplane.loop.evidence import evidence as made
     from cxplane.wiring import seal_signers
 
     tenant = store.tenant
     signers = seal_signers(settings, tenant, make=False)
-    return await made(store, tenant, id, at=datetime.now(UTC), signers=signers, shown=shown)
+    now = datetime.now(UTC)
+    if shown:
+        await made(store, tenant, id, at=now)  # what cannot be given is not said to have been
+        await store.append(Write(tenant, (data_opened("evidence", at=now, actor=operator(), case=id),)))
+    return await made(store, tenant, id, at=now, signers=signers, shown=shown)

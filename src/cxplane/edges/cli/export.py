@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxplane.edges.cli.local import store_options, with_store
+from cxplane.edges.cli.local import for_me_alone, operator, store_options, with_store
 from cxplane.edges.cli.show import json_option, working
 
 if TYPE_CHECKING:
@@ -91,7 +91,12 @@ class Rotate(click.ParamType[tuple[bool, int]]):
 @click.option("--until", type=Moment(), help="Only entries before this time.")
 @click.option("--gzip", "compressed", is_flag=True, help="Compress the files of a folder (a file TO: name it .gz).")
 @click.option("--rotate", type=Rotate(), default="day", show_default=True, help="When a folder gets another file.")
-@click.option("--open", "opens", is_flag=True, help="Personal data readable, with the operator's data key, not sealed.")
+@click.option(
+    "--open",
+    "opens",
+    is_flag=True,
+    help="Personal data readable, with the operator's data key, not sealed; it goes on record.",
+)
 @click.option("--mask", is_flag=True, help="With --open: names of personal data without its values.")
 @json_option
 @store_options
@@ -140,9 +145,10 @@ def export(
         "opens": opens,
         "mask": mask,
     }
-    told = asyncio.run(
-        with_store(settings, lambda store: _export(store, settings, to, wanted, follow, as_json=as_json, **options))
-    )
+    with for_me_alone(opens and not mask):
+        told = asyncio.run(
+            with_store(settings, lambda store: _export(store, settings, to, wanted, follow, as_json=as_json, **options))
+        )
     if as_json:
         click.echo(_json(told), err=to == "-")
     else:
@@ -186,6 +192,8 @@ async def _export(
     start = sink.position
     folder = to != "-" and not to.endswith(FILES)
     try:
+        if opens and not mask:
+            await _on_record(store, wanted, sink.position)
         if folder:
             await _control(store, tenant, to)
         with _stop_on_signals(follow) as stopping, working("export") as bar:
@@ -213,6 +221,15 @@ async def _export(
         raise
     holds = sink.close()
     return {"to": to, **about, **asdict(done), "holds": {k: holds.get(k) for k in ("count", "first", "last")}}
+
+
+async def _on_record(store: Store, wanted: Wanted, after: int) -> None:
+    from cxplane.domain.opened_entries import data_opened
+    from cxplane.domain.record import Write
+
+    of = {name: told for name, told in _filters(wanted).items() if told}
+    entry = data_opened("export", at=datetime.now(UTC), actor=operator(), after=after or None, **of)
+    await store.append(Write(store.tenant, (entry,)))
 
 
 def _filters(wanted: Wanted) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,6 +97,17 @@ async def find_release(store: Store, name: str) -> Mapping[str, str]:
     if files is None:
         raise NotFound(f"there are no files of release {name}", next="`cxplane releases` lists those there are.")
     return files
+
+
+@contextlib.contextmanager
+def for_me_alone(yes: bool = True) -> Iterator[None]:
+    """Files and folders that are made meanwhile are for their owner alone: personal data is readable in them."""
+    before = os.umask(0o077) if yes else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.umask(before)
 
 
 def operator() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -11,9 +12,11 @@ from typing import Any
 import click
 
 from cxplane.edges.cli.api import Api, plane_options, segment
+from cxplane.edges.cli.local import for_me_alone
 from cxplane.edges.cli.show import emit, json_option, table, when, working
 
 HTML = "text/html"
+_LINK, _MORE = re.compile(r'<a href="\.\./[^"]*">([^<]*)</a>'), re.compile(r"<nav .*?</nav>", re.S)
 SHOWN = 20  # requests that are listed one by one
 html_option = click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page for a browser to this file."
@@ -120,8 +123,11 @@ def replay(
 
 
 def _write(text: str, path: Path) -> None:
+    """A page in a file has no others beside it: what links to them becomes words."""
+    text = _LINK.sub(r"\1", _MORE.sub("", text))
     try:
-        path.write_text(text, encoding="utf-8")
+        with for_me_alone():
+            path.write_text(text, encoding="utf-8")
     except OSError as problem:
         raise click.UsageError(f"{path} cannot be written: {problem.strerror or problem}") from None
     click.echo(f"written to {path}", err=True)

@@ -99,7 +99,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "cause": "What led to it: a request, an approval, a run, or the `X-Request-Id` of the call.",
     },
 }
-COMMON = ("credentials", "overloaded", "malformed", "unavailable", "internal")
+COMMON = ("credentials", "overloaded", "address", "malformed", "unavailable", "internal")
 WITH_BODY = ("not-json", "slow", "too-large", "media-type", "malformed")
 
 
@@ -171,8 +171,11 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     ]
     for query in route.query:
         schema: dict[str, Any] = {"type": query.type}
-        if query.values:
+        if query.values and query.type == "string":
             schema["enum"] = list(query.values)
+        for name, bound in (("minimum", query.least), ("maximum", query.most)):
+            if bound is not None:
+                schema[name] = bound
         found.append({"name": query.name, "in": "query", "description": query.text, "schema": schema})
     if route.keyed:
         found.append(

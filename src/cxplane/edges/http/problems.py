@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxplane.domain import errors
-from cxplane.domain.masking import mask
+from cxplane.domain.masking import mask, masked
 from cxplane.edges.http.cloudevents import SomeNotTaken
 from cxplane.edges.http.strict_json import NotJson, NotTaken, TooSlow
 
@@ -41,9 +41,9 @@ class Problem:
             "next": self.next,
         }
         if self.where:
-            told["where"] = self.where
+            told["where"] = mask(self.where)  # names of fields are what a caller sent
         if self.mistakes:
-            told["mistakes"] = list(self.mistakes)
+            told["mistakes"] = masked(list(self.mistakes))
         told["request_id"] = request
         return json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
 
@@ -98,6 +98,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem("unavailable", str(error), error.next, headers=_retry(1))
         case errors.StoreError():
             return Problem("unavailable", str(error), error.next, headers=_retry(5))
+        case errors.NotSealed():
+            return Problem("conflict", str(error), error.next, headers=_retry(5))
         case errors.FactFailure():
             return Problem("unavailable", str(error), error.next, headers=_retry(5))
         case errors.SystemFailure(kind=errors.FailureKind.RETRY):

@@ -19,12 +19,14 @@ PAGE_MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query parameter. `values`: the only ones there are."""
+    """A query parameter. `values`: the only ones there are. `least`, `most`: of an integer, as `Call.whole` holds it to them."""
 
     name: str
     text: str
-    type: str = "string"  # string | integer
+    type: str = "string"  # string | integer | boolean
     values: tuple[str, ...] = ()
+    least: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +114,6 @@ class Route:
 
 
 CURSOR = Query("cursor", "Where the page starts: `next` of the page before.")
-LIMIT = Query("limit", f"Items on a page, 1 to {PAGE_MOST}; {PAGE} by default.", type="integer")
+LIMIT = Query(
+    "limit", f"Items on a page, 1 to {PAGE_MOST}; {PAGE} by default.", type="integer", least=1, most=PAGE_MOST
+)

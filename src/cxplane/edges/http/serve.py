@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import signal
 import socket
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxplane.domain.errors import StoreError
-from cxplane.edges.process import log_option, log_to_stderr, loop_factory, settle_memory
+from cxplane.edges.process import listening, log_option, log_to_stderr, loop_factory, settle_memory
 
 if TYPE_CHECKING:
     import uvicorn
@@ -90,7 +89,7 @@ def serve(
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
     log_to_stderr(level)
-    listener = _listen(host, port)
+    listener = listening(host, port)
     try:
         settle_memory()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -107,32 +106,6 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         raise click.UsageError(f"--now is a time like 2026-01-05T10:00:00Z, not {text!r}") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """The socket, taken before anything is started. StoreError-like failure if it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as problem:
-        listener.close()
-        if problem.errno == errno.EADDRINUSE:
-            raise PlaceTaken(host, port) from None
-        raise click.UsageError(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from None
-    listener.set_inheritable(True)
-    return listener
-
-
-class PlaceTaken(StoreError):
-    """Something else listens there."""
-
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(
-            f"port {port} on {host} is taken",
-            next="Stop what listens there, or choose another port with --port (0: a free one).",
-        )
 
 
 async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> int:
@@ -189,7 +162,7 @@ async def _serve(settings: Settings, listener: socket.socket, as_json: bool) -> 
 async def _first_release(plane: Plane, control: Path) -> None:
     """Release the control repo, gates and all. ControlError with everything that stands against it."""
     from cxplane.control.release import build, go_live, make_release, run_gates
-    from cxplane.domain.errors import ControlError, StoreError
+    from cxplane.domain.errors import ControlError
     from cxplane.wiring import expressions, policy_engine
 
     release = build(control)

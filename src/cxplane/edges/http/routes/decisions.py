@@ -68,6 +68,11 @@ async def replay(call: Call) -> Answer:
     return _told(call, f"Replay of {id}", told.text, told.sections, links, value)
 
 
+async def evidence(call: Call) -> Answer:
+    shown = call.query.get("private") == "true"
+    return Answer(await call.plane.proving.evidence(call.caller, call.path["id"], shown=shown))
+
+
 async def list_replays(call: Call) -> Answer:
     items, more = await call.plane.replay_many(call.caller, release=call.query.get("release"), **_filters(call))
     return Answer(ReplayPage([dict(item) for item in items], more))
@@ -150,6 +155,23 @@ ROUTES = (
         also=(TEXT, HTML),
         query=(RELEASE,),
         errors=("forbidden", "not-found"),
+    ),
+    Route(
+        "GET",
+        "/v1/decisions/{id}/evidence",
+        "evidence",
+        "decisions",
+        "One case as a document that a third party can verify",
+        evidence,
+        dict[str, Any],
+        text=(
+            "`id` is that of a request or run. Every entry about it, the proof that each is in the signed record, and the story in "
+            "words: what `cxplane evidence` writes, for `verify_evidence.py`, which needs Python and a public key and nothing of "
+            "cxplane. Personal data stays sealed; with `private=true` it is disclosed, and the record says to whom "
+            "(`data.opened`). 409 while an entry is under no checkpoint yet. Needs the permission `record`."
+        ),
+        query=(Query("private", "Disclose personal data.", type="boolean", values=("true", "false")),),
+        errors=("forbidden", "not-found", "conflict"),
     ),
     Route(
         "GET",

@@ -15,6 +15,7 @@ from cxplane.edges.http.route import LIMIT, Answer, Call, Query, Route
 from cxplane.edges.http.streaming import BEAT_S, events
 
 LINES, LINES_MOST, LINES_BYTES = 1000, 10_000, 8 * 1024 * 1024
+AFTER = Query("after", "Only entries past this position.", type="integer", least=0, most=SAFE_INTEGER)
 
 
 async def list_entries(call: Call) -> Answer:
@@ -103,7 +104,7 @@ ROUTES = (
             "position it has. 409 if that was lost when the store was restored. Needs the permission `record`."
         ),
         query=(
-            Query("after", "Only entries past this position.", type="integer"),
+            AFTER,
             Query("kind", "Only this kind: request, decision, intent, outcome …"),
             Query("stream", "Only about this request, customer, conversation or release."),
             Query(
@@ -128,12 +129,14 @@ ROUTES = (
             '`id` is the position. `Link` with `rel="next"` says where to go on, if there is more. Needs the permission `record`.'
         ),
         query=(
-            Query("after", "Only entries past this position.", type="integer"),
+            AFTER,
             Query("kind", "Only these kinds, with commas between them."),
             Query(
                 "limit",
                 f"Lines, 1 to {LINES_MOST}; {LINES} by default. Fewer come where they are large.",
                 type="integer",
+                least=1,
+                most=LINES_MOST,
             ),
         ),
         gives="application/x-ndjson",
@@ -154,7 +157,7 @@ ROUTES = (
             "Needs the permission `record`."
         ),
         query=(
-            Query("after", "Only entries past this position; `Last-Event-ID` wins.", type="integer"),
+            replace(AFTER, text="Only entries past this position; `Last-Event-ID` wins."),
             Query("kind", "Only these kinds, with commas between them."),
         ),
         gives="text/event-stream",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from msgspec import UNSET
 
-from cxplane.domain.errors import StoreError
 from cxplane.edges.http.bodies import Health, HealthDetail
 from cxplane.edges.http.route import Answer, Call, Route
+from cxplane.loop.health import numbers
 
 
 async def index(call: Call) -> Answer:
@@ -42,15 +41,7 @@ async def health(call: Call) -> Answer:
 
 
 async def metrics(call: Call) -> Answer:
-    plane, telemetry = call.plane, call.plane.telemetry
-    try:
-        async with asyncio.timeout(2):
-            await plane.health.measure()
-            await plane.health.ready()
-        telemetry.gauge("ready", 1)
-    except (StoreError, TimeoutError):
-        telemetry.gauge("ready", 0)
-    text, media_type = telemetry.render()
+    text, media_type = await numbers(call.plane.health, call.plane.telemetry)
     return Answer(raw=text, media_type=media_type)
 
 
