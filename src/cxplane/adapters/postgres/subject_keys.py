@@ -86,7 +86,9 @@ class SubjectKeys:
         rows = await self._ask(
             "select k.wrapped, k.wrapped_by, k.erased_at, k.erased_by, k.why, k.id"
             " from unnest($1::text[], $2::text[]) with ordinality as w (tenant, id, n)"
-            " left join cxplane.subject_key k on k.tenant = w.tenant and k.id = w.id order by w.n",
+            # one by one by their key (offset 0), however many there are
+            " left join lateral (select * from cxplane.subject_key where tenant = w.tenant and id = w.id offset 0) k"
+            " on true order by w.n",
             [tenant for tenant, _ in wanted],
             [id for _, id in wanted],
         )
@@ -125,8 +127,8 @@ class SubjectKeys:
         return await self._ask(
             "select k.tenant, k.subject, k.shelf, k.id, k.wrapped, k.wrapped_by"
             " from unnest($1::text[], $2::text[], $3::text[]) as w (tenant, subject, shelf)"
-            " join cxplane.subject_key k on k.tenant = w.tenant and k.subject = w.subject and k.shelf = w.shelf"
-            " and k.wrapped is not null",
+            " cross join lateral (select * from cxplane.subject_key where tenant = w.tenant and subject = w.subject"
+            " and shelf = w.shelf and wrapped is not null offset 0) k",
             *([place[n] for place in places] for n in range(3)),
         )
 

@@ -137,6 +137,43 @@ begin
     end if;
 end $$;
 
+-- A request and the decision on it in one write: one row, instead of one that is changed at once. Otherwise as `fold` of both.
+create function cxplane.fold_asked(q cxplane.entry, e cxplane.entry) returns void language plpgsql as $$
+declare
+    b jsonb := q.body;
+    d jsonb := e.body;
+    k text := coalesce(d ->> 'key', b ->> 'key');
+    own boolean := coalesce(e.takes ? 'reserve' and coalesce(e.takes -> 'claim', 'true') = 'true', false);
+begin
+    insert into cxplane.request
+        (tenant, id, action, caller, customer, conversation, status, key, input_hash, body_hash, at, updated_at, undoes, run,
+        verdict, release, reserved)
+    values (q.tenant, b ->> 'id', b ->> 'action', b ->> 'caller', b ->> 'customer', b ->> 'conversation', d ->> 'status',
+        k, coalesce(b ->> 'input_hash', ''), b ->> 'body_hash', q.at, e.at, b ->> 'undoes', b ->> 'run',
+        d ->> 'verdict', e.release, case when own then e.takes -> 'reserve' end)
+    on conflict (tenant, id) do nothing;
+    if not found then
+        perform cxplane.fold(q);
+        perform cxplane.fold(e);
+        return;
+    end if;
+    if d ? 'due' then
+        insert into cxplane.intent (tenant, request, action, key, due, tries)
+            values (e.tenant, e.stream, b ->> 'action', k, (d ->> 'due')::timestamptz, 0)
+            on conflict (tenant, request) do update set due = excluded.due, key = excluded.key, tries = 0;
+    end if;
+    if e.takes -> 'claim' = 'true' and k is not null then
+        insert into cxplane.claim (id, tenant, request)
+            values (cxplane.claim_id(e.tenant, b ->> 'action', k), e.tenant, e.stream)
+            on conflict (id) do update set request = excluded.request;
+        if e.takes ? 'reserve' then
+            perform cxplane.take(e.tenant, e.stream, e.takes - 'claim', own);
+        end if;
+    elsif e.takes is not null then
+        perform cxplane.take(e.tenant, e.stream, e.takes, own);
+    end if;
+end $$;
+
 -- Many writes in one commit. Each is checked and folded in turn, so that two of one batch compete as two of two batches would.
 --
 -- `batch`: [{t: tenant, f: [run, epoch], i: whether the run rests, g: new signal, u: [new run, journey, key],
@@ -164,6 +201,9 @@ declare
     holder record;
     answer jsonb;
     e cxplane.entry;
+    asked cxplane.entry;
+    release_hash text;
+    release_id int;
     positions jsonb;
     reach int;
     reached int;
@@ -282,15 +322,32 @@ begin
         positions := '[]';
         woke := false;
         reached := 0;
+        if w -> 'e' -> -1 ->> 'l' is distinct from release_hash then  -- the same for most entries of most writes
+            release_hash := w -> 'e' -> -1 ->> 'l';
+            select id into release_id from cxplane.release_name where hash = release_hash;
+        end if;
         for e in
             insert into cxplane.entry (position, at, tenant, stream, kind, actor, release, cause, takes, body, private)
-            select nextval('cxplane.entry_position'), x.a, wt, x.s, x.k, x.r,
-                (select id from cxplane.release_name where hash = x.l), x.c, x.t, x.b, x.p
+            select nextval('cxplane.entry_position'), x.a, wt, x.s, x.k, x.r, case when x.l = release_hash then release_id
+                else (select id from cxplane.release_name where hash = x.l) end, x.c, x.t, x.b, x.p
             from jsonb_to_recordset(w -> 'e')
                 as x (k text, s text, a timestamptz, r text, l text, c text, t jsonb, b jsonb, p jsonb)
             returning *
         loop
             positions := positions || to_jsonb(e.position);
+            if asked.kind is not null then
+                if e.kind = 'decision' and e.stream = asked.stream then
+                    perform cxplane.fold_asked(asked, e);
+                    asked := null;
+                    continue;
+                end if;
+                perform cxplane.fold(asked);
+                asked := null;
+            end if;
+            if e.kind = 'request' then
+                asked := e;  -- until it is known what follows
+                continue;
+            end if;
             perform cxplane.fold(e);
             if e.kind = 'outcome' then
                 e.body := jsonb_build_object('request', e.stream) || e.body;  -- as `fold_run` reads it
@@ -302,6 +359,10 @@ begin
                 reached := reached + abs(reach);
             end if;
         end loop;
+        if asked.kind is not null then
+            perform cxplane.fold(asked);
+            asked := null;
+        end if;
         answer := jsonb_build_object('p', positions);
         if woke then
             answer := answer || '{"w": true}';
