@@ -96,7 +96,7 @@ async def kill(made: Ours, *, in_flight: int) -> dict[str, Any]:
         all_done = time.time() - began
         counts = await made.system.counts()
         twice = await made.value(
-            "select count(*) from (select body ->> 'request' from cxplane.entry where kind = 'outcome'"
+            "select count(*) from (select stream from cxplane.entry where kind = 'outcome'"
             " and body ->> 'status' = 'done' group by 1 having count(*) > 1) t"
         )
         finished = await made.value("select count(*) from cxplane.run where journey = 'three' and status = 'done'")

@@ -262,7 +262,7 @@ async def _all_the_same(storm: Storm) -> None:
     billing = storm.world.billing
     effects = Counter((ACTIONS[path], dispute) for path, dispute in _effects(billing))
     asked = {e["stream"]: json.loads(e["body"]) for e in entries if e["kind"] == "request"}
-    done = [asked[json.loads(e["body"])["request"]] for e in entries if _is_done(e)]
+    done = [asked[e["stream"]] for e in entries if _is_done(e)]
     assert Counter(request["key"] for request in done) == Counter(
         list(billing.credits)
     )  # the key that the system was given

@@ -38,6 +38,7 @@ def test_health_tells_everybody_yes_or_no_and_details_only_to_who_may_see_the_re
         "release": "ok",
         "background": "ok",
         "system shop": "ok",
+        "seal": "ok",
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cxplane.control.init import init
 
-HEAVY = ("asyncio", "asyncpg", "cryptography", "httpx", "jsonschema", "litestar", "msgspec", "prompt_toolkit", "typer")
+HEAVY = ("asyncio", "asyncpg", "cryptography", "httpx", "jsonschema", "litestar", "prompt_toolkit", "typer")
 TEXT = f"""
 import sys
 from cxplane.edges.cli.app import run

@@ -179,7 +179,7 @@ ROUTES = (
         "stand. Refused while runs, approvals or unsettled requests are under way. Needs the permission `erase`.",
         body=EraseBody,
         body_optional=True,
-        errors=("forbidden", "conflict"),
+        errors=("forbidden", "not-found", "conflict"),
         example={"reason": "asked for by letter of 5 March"},
         scope="erase",
     ),
