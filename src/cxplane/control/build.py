@@ -99,6 +99,7 @@ def _bounds(said: JsonObject) -> Bounds:
     usual = Bounds()
     return Bounds(
         depth=said.get("depth", usual.depth),
+        runs=said.get("runs", usual.runs),
         steps=said.get("steps", usual.steps),
         within=optional_span(said.get("within")) or usual.within,
     )
