@@ -29,6 +29,8 @@ access: # who may write what, and who may read everybody's record
   journeys: [supervisor]
   signals: [integration]
   erase: [supervisor]
+sources: # whose signals a caller may bring besides its own
+  system:crm-sync: [/crm]
 """
 
 _GET_ORDER = """\
