@@ -145,7 +145,9 @@ class Worker:
 
     async def _signal(self, type: str, ref: str, n: int) -> list[str]:
         data = {"ref": ref, "customer": f"c{n % CUSTOMERS}"}
-        told = await self._plane.signal(self._desk, type=type, source="bench", id=f"{type}.{ref}", key=ref, data=data)
+        told = await self._plane.signal(
+            self._desk, type=type, source=self._desk.name, id=f"{type}.{ref}", key=ref, data=data
+        )
         return list(told["runs_started"])
 
     async def send(self, type: str, refs: list[str], senders: int = 1, per_s: float | None = None) -> Any:

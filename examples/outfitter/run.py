@@ -47,7 +47,7 @@ class Stories:
         return run
 
     def signal(self, by: str, type: str, key: str, **data: Any) -> dict[str, Any]:
-        event = {"specversion": "1.0", "type": type, "source": f"/{by}", "id": uuid.uuid4().hex, "subject": key}
+        event = {"specversion": "1.0", "type": type, "source": by, "id": uuid.uuid4().hex, "subject": key}
         told: dict[str, Any] = self.estate.call(by, "POST", "/v1/signals", **event, data=data)
         print(f"   {by} tells: {type} {key}", flush=True)
         return told

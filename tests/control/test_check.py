@@ -92,3 +92,10 @@ def test_a_catalog_that_cannot_be_read_leaves_policies_for_later() -> None:
 def test_no_folder_is_a_mistake_and_no_crash(tmp_path: Path) -> None:
     (mistake,) = check(tmp_path / "nowhere", ENGINE, EXPRESSIONS)
     assert "no such folder" in mistake.what
+
+
+def test_a_caller_that_nobody_knows_speaks_for_no_source() -> None:
+    files = changed("plane.yaml", "system:crm-sync: [/crm]", "system:crm-snc: [/crm]")
+    assert [(m.file, m.line, m.what) for m in found(files)] == [
+        ("plane.yaml", line_of(files, "plane.yaml", "crm-snc"), "the caller 'system:crm-snc' is unknown")
+    ]

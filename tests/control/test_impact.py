@@ -78,7 +78,11 @@ def test_a_policy_reaches_the_actions_that_it_covers() -> None:
         ("supervisor", "policies", {"large-refund-asks"}),
         ("role supervisor", "budgets", {"refunds-by-ai"}),
         ("service-team", "budgets", {"refunds-by-ai"}),
-        ("people/people.yaml", "callers", {"person:sam", "system:crm-sync", "agent:helper", "journey:refund"}),
+        (
+            "people/people.yaml",
+            "callers",
+            {"person:kim", "person:sam", "system:crm-sync", "agent:helper", "journey:refund"},
+        ),
         (TESTS, "tests", {f"{TESTS}:{n}" for n in (3, 9, 15, 21, 27, 32)}),
         (SYSTEM, "journeys", {"refund"}),
         ("small-refund", "journeys", {"refund"}),

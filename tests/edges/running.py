@@ -124,6 +124,7 @@ def set_up(root: Path, jwks: Mapping[str, Any], more: Mapping[str, str] | None =
     assert running.cx("init", str(running.control), "--name", "northwind").code == 0
     plane = running.control / "plane.yaml"
     text = plane.read_text().replace("gates: [check, test, conformance]", "gates: [check, test]")
+    text = text.replace("system:crm-sync: [/crm]", "system:crm-sync: [/crm, /shop, /t]")
     plane.write_text(f"{text}auth: {{jwt: {{issuer: '{ISSUER}', audience: {AUDIENCE}, jwks: keys.json}}}}\n")
     (running.control / "keys.json").write_text(json.dumps(jwks))
     budget = running.control / "budgets" / "refunds-by-ai.yaml"

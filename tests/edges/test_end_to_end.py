@@ -178,8 +178,12 @@ def test_an_approver_edits_and_both_requests_stay_on_record(plane: Running, orde
     edited = plane.cx(
         "approvals", "edit", told["approval"], "amount=6000", "--comment", "half", "--json", by="person:sam"
     )
-    assert edited.code == 0, edited.out + edited.err
-    assert edited.json["id"] != told["id"]
+    assert edited.code == 4, edited.out + edited.err  # four eyes: who edits has asked for it
+    assert edited.json["id"] != told["id"] and plane.shop.done(order) == []
+    again = edited.json["approval"]
+    plane.keys["person:kim"] = plane.cx("keys", "create", "person:kim", "--json").json["key"]
+    assert plane.cx("approvals", "approve", again, "--comment", "mine", by="person:sam").code == 1
+    assert plane.cx("approvals", "approve", again, "--comment", "seen", by="person:kim").code == 0
     assert plane.shop.done(order) == [6000]
     old = plane.cx("requests", "show", told["id"], "--json", by="agent:helper").json
     assert (old["status"], old["replaced_by"]) == ("replaced", edited.json["id"])

@@ -7,6 +7,8 @@ import pytest
 
 from cxplane.domain.errors import Conflict, Forbidden, NotFound
 from cxplane.domain.people import Caller, CallerKind
+from cxplane.domain.views import Ask
+from tests.edges.collector import Collector
 from tests.loop.world import world
 
 
@@ -27,8 +29,6 @@ async def test_roles_and_scope_that_a_caller_claims_do_not_count(dsn: str) -> No
         await w.know()
         nosy = w.plane.caller("agent:nosy")
         claims = replace(nosy, roles=frozenset({"supervisor", "service-agent"}), data=frozenset({"billing"}))
-        from cxplane.domain.views import Ask
-
         input = {"account_id": "a1", "dispute_id": "d1", "amount": 100}
         view = await w.plane.ask(claims, Ask("billing.issue_credit", input, customer="c1"))
         assert (view.decision, view.reasons[0]["code"]) == ("refuse", "scope")
@@ -114,6 +114,28 @@ async def test_planted_secrets_and_personal_data_stay_out_of_what_is_not_private
         assert [e.kind for e in entries if planted in str(e.body)] == []
         metrics, _ = w.plane.telemetry.render()
         assert planted.encode() not in metrics
+
+
+async def test_an_action_that_nobody_knows_is_counted_and_traced_without_its_name(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up = "made.up-marrow"
+    collector = Collector()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    try:
+        async with world(dsn) as w:
+            await w.know()
+            await w.ask(100)
+            view = await w.plane.ask(w.plane.caller("agent:fin"), Ask(made_up, {}, customer="c1"))
+            assert view.decision == "refuse"
+            metrics = w.plane.telemetry.render()[0].decode()
+        assert 'cxplane_decisions_total{action="(unknown)",verdict="refuse"} 1.0' in metrics
+        assert 'cxplane_decisions_total{action="billing.issue_credit",verdict="allow"} 1.0' in metrics
+        assert made_up not in metrics
+        told = [a.value.string_value for s in collector.spans if s.name == "decide" for a in s.attributes]
+        assert {"(unknown)", "billing.issue_credit"} <= set(told) and made_up not in str(collector.spans)
+    finally:
+        collector.close()
 
 
 async def test_a_dry_run_leaves_no_claim_no_budget_and_no_effect(dsn: str) -> None:

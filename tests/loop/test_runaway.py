@@ -33,6 +33,7 @@ do:
 """
     for name, step in (("ping", "{emit: {signal: pong.wanted, key: \"'k'\"}}"), ("pong", "{run: ping, wait: false}"))
 )
+TWINS = ECHO.replace("journey: echo", "journey: twins") + "  - too: {emit: {signal: echo.heard, key: \"'k'\"}}\n"
 NAPS = """
 journey: naps
 version: 1
@@ -96,6 +97,48 @@ async def test_so_does_a_ring_of_journeys_at_the_depth_that_the_operator_wrote(d
         run = await asyncio.wait_for(stuck(here), 30)
         assert (run.journey, run.error) == ("pong", "runaway at step other")
         assert len(await all_runs(here)) == 17 + 4
+
+
+async def test_a_journey_that_starts_itself_twice_stops_at_as_many_runs_as_the_plane_allows(dsn: str) -> None:
+    files = journeys(twins=TWINS)
+    bounded = {**files, "plane.yaml": files["plane.yaml"] + "journeys: {runs: 10}\n"}
+    async with country(dsn, twins=TWINS) as here:
+        await release(here.settings, bounded)
+        await here.plane.live.follow()
+        await here.signal("echo.heard", "k")
+        async with asyncio.timeout(60):
+            while any(run.status not in ("done", "stuck") for run in await all_runs(here)):
+                await asyncio.sleep(0.05)
+        found = await all_runs(here)
+        assert len(found) == 1 + 2 + 4 + 10  # at depth 0, 1 and 2, and deeper
+        started = {run.id: (await here.plane.store.stream("acme", run.id))[0].body for run in found}
+        [first] = [id for id, body in started.items() if "root" not in body]
+        assert {body["root"] for id, body in started.items() if id != first} == {first}
+        stuck = [run for run in found if run.status == "stuck"]
+        view = await here.view(stuck[0].id)
+        assert view.error is not None and "has led to 10 already" in view.error["text"]
+        assert {"retry", "cancel"} <= {one["do"] for one in view.frees}
+        for run in stuck:
+            await here.plane.steer(here.maria, run.id, "cancel")
+            assert (await here.until(run.id)).run.status == "cancelled"
+        assert len(await all_runs(here)) == 17
+
+
+async def test_a_run_that_was_one_too_many_goes_on_where_the_operator_allows_more(dsn: str) -> None:
+    files = journeys(ping=PING, pong=PONG)
+    said = files["plane.yaml"]
+    async with country(dsn, ping=PING, pong=PONG) as here:
+        await release(here.settings, {**files, "plane.yaml": said + "journeys: {depth: 6, runs: 1}\n"})
+        await here.plane.live.follow()
+        await here.signal("ping.wanted", "k")
+        run = await asyncio.wait_for(stuck(here), 30)
+        assert run.error is not None and len(await all_runs(here)) == 4
+        await release(here.settings, {**files, "plane.yaml": said + "journeys: {depth: 6, runs: 4}\n"})
+        await here.plane.live.follow()
+        await here.plane.steer(here.maria, run.id, "retry")
+        assert (await here.until(run.id)).run.status == "done"
+        last = await asyncio.wait_for(stuck(here), 30)
+        assert last.error == "runaway at step other" and len(await all_runs(here)) == 7
 
 
 async def test_what_a_run_sent_and_started_is_told_by_the_record(dsn: str) -> None:

@@ -31,6 +31,7 @@ access:
   consents: [integration]
   facts: [integration, service-agent]
   record: [supervisor]
+sources: {"system:crm": [test]}
 release: {gates: [check, test]}
 """
 

@@ -161,7 +161,7 @@ async def test_odd_data_of_a_signal_is_taken_or_sent_back_with_words(dsn: str, h
     async with country(dsn) as here:
         said = ""
         try:
-            told = await here.plane.signal(here.crm, type="odd", source="t", id="1", key="k", data=data)
+            told = await here.plane.signal(here.crm, type="odd", source="test", id="1", key="k", data=data)
             said = told["id"]
         except CxplaneError as problem:
             said = str(problem)

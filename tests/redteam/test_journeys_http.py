@@ -44,7 +44,7 @@ def test_a_tenant_reaches_nothing_of_another_on_the_same_store(here: Wild) -> No
         assert here.call("GET", "/v1/tasks?status=all", key, south).json()["items"] == []
         listening = here.run("grow", k="tenant")
         here.comes_to(listening, "waiting")
-        event = {"specversion": "1.0", "id": "s-1", "source": "/t", "type": "t.more", "subject": "tenant"}
+        event = {"specversion": "1.0", "id": "s-1", "source": "/crm", "type": "t.more", "subject": "tenant"}
         theirs = here.call("POST", "/v1/signals", "south-crm", south, json=event)
         assert (theirs.status_code, theirs.json()["runs_reached"]) == (202, 0)
         ours = here.call("POST", "/v1/signals", CRM, json=event)
@@ -178,12 +178,13 @@ def test_what_is_about_another_customers_order_is_not_paid(here: Wild) -> None:
 def test_a_signal_id_is_not_used_again_for_something_else(here: Wild) -> None:
     run = here.run("grow", k="again")
     here.comes_to(run, "waiting")
-    first = here.signal("t.more", "again", id="same", data={"x": 1})
+    any = "/cxplane/cli"  # a source that two systems may use
+    first = here.signal("t.more", "again", id="same", data={"x": 1}, source=any)
     assert first.json()["runs_reached"] == 1
-    assert here.signal("t.more", "again", id="same", data={"x": 1}, by=ERP).json()["repeated"] is True
+    assert here.signal("t.more", "again", id="same", data={"x": 1}, by=ERP, source=any).json()["repeated"] is True
     for changes in ({"data": {"x": 2}}, {"type": "t.race"}, {"subject": "other"}):
         body: dict[str, Any] = {"type": "t.more", "subject": "again", "data": {"x": 1}, **changes}
-        reply = here.signal(body["type"], body["subject"], id="same", data=body["data"], by=ERP)
+        reply = here.signal(body["type"], body["subject"], id="same", data=body["data"], by=ERP, source=any)
         assert reply.status_code == 409, reply.text
     assert len(here.look(run)["tokens"]) == 1
 

@@ -52,7 +52,9 @@ METRICS: Mapping[str, Metric] = {
     ),
     "loop_late_seconds": Metric("gauge", "How late the event loop is, of late."),
     "auth_failures": Metric("counter", "Requests without valid credentials."),
-    "decisions": Metric("counter", "Decisions made.", ("action", "verdict")),
+    "decisions": Metric(
+        "counter", "Decisions made; action (unknown): one that the release does not know.", ("action", "verdict")
+    ),
     "decision_seconds": Metric("histogram", "Time to judge one request, facts included."),
     "outcomes": Metric("counter", "What the systems confirmed.", ("action", "status")),
     "legs": Metric("counter", "Legs of runs worked, each from what came to the next wait.", ("journey",)),

@@ -92,6 +92,7 @@ def plane(document: Document) -> Plane:
         access={permission: frozenset(roles) for permission, roles in said.get("access", {}).items()},
         retention={name: kept_for(lasts) for name, lasts in said.get("retention", {}).items()},
         journeys=_bounds(said.get("journeys", {})),
+        sources={name: tuple(sources) for name, sources in said.get("sources", {}).items()},
     )
 
 
@@ -99,6 +100,7 @@ def _bounds(said: JsonObject) -> Bounds:
     usual = Bounds()
     return Bounds(
         depth=said.get("depth", usual.depth),
+        runs=said.get("runs", usual.runs),
         steps=said.get("steps", usual.steps),
         within=optional_span(said.get("within")) or usual.within,
     )

@@ -29,6 +29,8 @@ access: # who may write what, and who may read everybody's record
   journeys: [supervisor]
   signals: [integration]
   erase: [supervisor]
+sources: # whose signals a caller may bring besides its own
+  system:crm-sync: [/crm]
 """
 
 _GET_ORDER = """\
@@ -120,6 +122,7 @@ when { context.facts.own_order && context.input.amount <= 5000 && context.assura
 @id("large-refund-asks")
 @reason("More than 50 euros waits for a supervisor")
 @approvers("supervisor")
+@require("four-eyes") // never the one who asked
 @expires("24h")
 permit (principal in Role::"service-agent", action == Action::"shop.refund_order:request", resource)
 when { context.facts.own_order && context.assurance.level >= 2 };
@@ -188,6 +191,7 @@ teams:
   - {team: service-team, lead: sam}
 persons:
   - {id: sam, roles: [supervisor, service-agent], team: service-team}
+  - {id: kim, roles: [supervisor], team: service-team}
 services:
   - {id: crm-sync, roles: [integration]}
 """

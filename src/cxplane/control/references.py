@@ -182,6 +182,8 @@ def _plane(names: Names, document: Document) -> None:
     for permission, roles in as_map(said.get("access")).items():
         names.all_roles(document, ("access", permission), roles)
     _retention(names, document, as_map(said.get("retention")))
+    for caller in as_map(said.get("sources")):
+        names.must_be(document, ("sources", caller), caller, names.callers, "the caller", "people/")
     jwks = text(as_map(as_map(said.get("auth")).get("jwt")).get("jwks"))
     if jwks is not None and jwks.startswith("http://") and not re.match(r"http://(localhost|127\.|\[::1\])", jwks):
         names.wrong(

@@ -21,7 +21,7 @@ release.live            release hash  hash previous
 key.created             key id        id caller hash expires_at scope actions replaces replaced_ends
 key.revoked             key id        id
 seal.key                seal          key endorsed                       (a key that signs checkpoints; folded by nobody)
-run.started             run id        run journey key customer conversation parent depth started_by private: input
+run.started             run id        run journey key customer conversation parent depth root started_by private: input
 run.advanced            run id        run status event went at waits error next_due; only where they changed: timers listens;
                                       took idle result                                               private: state texts
 run.told                run id        run what by step …                                             private: comment input

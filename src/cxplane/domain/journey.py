@@ -39,6 +39,7 @@ class Bounds:
     """What keeps runs from going on for ever; `journeys` in plane.yaml."""
 
     depth: int = 16  # how many runs deep journeys may start journeys; one that was started from outside is 0 deep
+    runs: int = 1000  # that one run may lead to, of those three deep and deeper
     steps: int = 20_000  # that a run may enter `within`
     within: timedelta = timedelta(days=1)
 

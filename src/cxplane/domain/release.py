@@ -33,6 +33,9 @@ class Plane:
         default_factory=dict
     )  # class of data -> how long it is kept; missing: for ever
     journeys: Bounds = field(default=Bounds())
+    sources: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # caller -> sources of signals that it speaks for, besides its own name
 
 
 PERMISSIONS = ("customers", "assurance", "consents", "facts", "record", "journeys", "signals", "erase")

@@ -24,8 +24,9 @@ def run_started(
     parent: str | None = None,
     cause: str | None = None,
     depth: int = 0,
+    root: str | None = None,
 ) -> NewEntry:
-    """`parent`: the run that started it and waits for its end. `depth`: see `Run`."""
+    """`parent`: the run that started it and waits for its end. `depth`: see `Run`. `root`: the run that all this began with."""
     return NewEntry(
         "run.started",
         id,
@@ -41,6 +42,7 @@ def run_started(
                 "parent": parent,
                 "started_by": started_by,
                 "depth": depth or None,
+                "root": root,
             }
         ),
         {"input": dict(input)} if input else None,

@@ -1,5 +1,7 @@
 """What keeps a run from going on for ever: how many steps it enters within a time, and how deep runs start runs.
 
+How many runs one leads to is counted where they are started (`loop/lineage.py`).
+
 A run that would go further is stuck at that step with the error `runaway`, whatever catches stand around it.
 """
 

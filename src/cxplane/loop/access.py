@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxplane.domain.errors import Forbidden
+from cxplane.domain.errors import Forbidden, Malformed
 from cxplane.domain.people import Caller
 from cxplane.loop.live import Live
 
@@ -28,6 +28,31 @@ def must(live: Live, caller: Caller, permission: str) -> None:
             f"{caller.name} may not use {permission!r}",
             next=f"A role of yours must stand under access.{permission} in plane.yaml; ask the owner of the plane.",
         )
+
+
+ANYBODYS = "/cxplane/cli"  # a source that names nobody: what people type
+
+
+def must_speak_for(live: Live, caller: Caller, source: str) -> None:
+    """Malformed where the source of a signal is neither the caller's own nor one that plane.yaml lists for it.
+
+    Its own: its name (`system:crm`), also as a path (`/crm`) where no caller of another kind has the same id, and what lies below these.
+    No system speaks as a journey, whatever is listed.
+    """
+    if source.lower().startswith("journey:"):
+        raise Malformed("a source that begins with journey: is for journeys", where="/source")
+    repo = live.release.repo
+    own = [caller.name]
+    if (known := repo.caller(caller.id)) is not None and known.name == caller.name:
+        own.append(f"/{caller.id}")
+    for mine in (*own, ANYBODYS, *repo.plane.sources.get(caller.name, ())):
+        if mine == "*" or source == mine or source.startswith(mine.rstrip("/") + "/"):
+            return
+    raise Malformed(
+        f"{caller.name} does not speak for this source",
+        where="/source",
+        next=f"Send it with the source {own[-1]}, or let the owner of the plane list it under sources in plane.yaml.",
+    )
 
 
 def sees_record(live: Live, caller: Caller) -> bool:

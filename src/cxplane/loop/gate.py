@@ -48,6 +48,7 @@ from cxplane.ports.telemetry import FOLLOWED, NO_LABELS, Telemetry
 
 GRACE = timedelta(seconds=5)  # how long after its deadline an intent without an outcome is looked into
 FIRST_LOOK = timedelta(seconds=1)  # how soon after an unknown outcome
+UNKNOWN = "(unknown)"  # an action that the rulebook does not know, in metrics and traces: the name is a caller's words
 REPEAT_WAITS_S = 5.0  # how long a repeat waits for the first one to end
 
 ReadSystem = Callable[[str, JsonObject], Awaitable[JsonObject]]
@@ -96,7 +97,8 @@ class Gate:
     async def judged(self, live: Live, request: ActionRequest, *, approver: Caller | None = None) -> Decision:
         """Facts in, decision out; nothing is recorded or done yet."""
         began = time.perf_counter()
-        with self.telemetry.span("decide", {"cxplane.action": request.action}):
+        known = request.action if live.rulebook.action(request.action) else UNKNOWN
+        with self.telemetry.span("decide", {"cxplane.action": known}):
             now = self.clock.business_now()
             with self.stage("situation"):
                 situation = await self.store.situation(self.tenant, request.customer, request.conversation)
@@ -111,7 +113,7 @@ class Gate:
         took_s = time.perf_counter() - began
         decision = replace(decision, grounds=replace(decision.grounds, took_ms=took_s * 1000, facts_ms=facts_s * 1000))
         self.telemetry.observe("decision_seconds", took_s)
-        self.telemetry.count("decisions_total", {"action": request.action, "verdict": decision.verdict.value})
+        self.telemetry.count("decisions_total", {"action": known, "verdict": decision.verdict.value})
         return decision
 
     def _reader(self, live: Live) -> ReadSystem:

@@ -53,6 +53,7 @@ from cxplane.journeys.program import Program
 from cxplane.loop.asking import Asked, request_for, stays
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import FIRST_LOOK, Gate
+from cxplane.loop.lineage import Runaway
 from cxplane.loop.live import Live
 from cxplane.loop.mail import event_of, run_of, settled_by, settled_outcome, stands, time_come, word
 from cxplane.loop.pulse import Pulse, WhileAwake
@@ -70,10 +71,6 @@ MOST_STATE = 1_000_000  # bytes of a state, as JSON
 
 class LostRun(Exception):
     """Somebody else holds the run by now."""
-
-
-class Runaway(Exception):
-    """It would go on for ever, or grow without end: a person must look."""
 
 
 class Leg:

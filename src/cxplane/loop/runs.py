@@ -20,7 +20,7 @@ from cxplane.journeys.draw import definition, path
 from cxplane.journeys.program import Program
 from cxplane.journeys.serverless import export
 from cxplane.journeys.timeline import timeline
-from cxplane.loop.access import may, must, sees_record
+from cxplane.loop.access import may, must, must_speak_for, sees_record
 from cxplane.loop.live import Live, Releases
 from cxplane.loop.migrating import fates, known
 from cxplane.loop.run_views import journey_view, run_view
@@ -351,8 +351,7 @@ class Journeys:
     ) -> JsonObject:
         live = self._releases.need()
         must(live, caller, "signals")
-        if source.lower().startswith("journey:"):
-            raise Malformed("a source that begins with journey: is for journeys", where="/source")
+        must_speak_for(live, caller, source)
         told = await self._triggers.accept(
             live, Signal(type, source, id, key, data, self._clock.now()), by=caller.name, customer=customer
         )

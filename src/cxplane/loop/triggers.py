@@ -12,6 +12,7 @@ from cxplane.domain.run import Run, SendSignal, StartRun
 from cxplane.domain.run_entries import run_started, signal_entry
 from cxplane.domain.values import Json, JsonObject, canonical, derived_id, digest
 from cxplane.journeys.program import Program
+from cxplane.loop.lineage import OUTSIDE, Lineage, in_bounds, lineage
 from cxplane.loop.live import Live, Releases
 from cxplane.ports.clock import Clock
 from cxplane.ports.store import Store
@@ -93,7 +94,7 @@ class Triggers:
         conversation: str | None = None,
         parent: str | None = None,
         cause: str | None = None,
-        depth: int = 0,
+        comes: Lineage = OUTSIDE,
     ) -> tuple[NewEntry, NewRun]:
         program = live.programs.get(journey)
         if program is None:
@@ -115,7 +116,8 @@ class Triggers:
             release=live.release.hash,
             parent=parent,
             cause=cause,
-            depth=depth,
+            depth=comes.depth,
+            root=comes.root,
         )
         return entry, NewRun(id, journey, key)
 
@@ -133,10 +135,12 @@ class Triggers:
 
         `sender`: the run that sends it.
         """
-        depth = 0 if sender is None else sender.depth + 1
+        comes = OUTSIDE
+        if starting and signal.type in live.starts:
+            comes = await lineage(self._store, self._tenant, sender)
         id = derived_id("sig", self._tenant, signal.source, signal.id)
         try:
-            starts = list(self._starts(live, signal, id, by, customer, depth)) if starting else []
+            starts = list(self._starts(live, signal, id, by, customer, comes)) if starting else []
             await self._known(starts)
         except (Malformed, NotFound):
             if await self._on_record(
@@ -163,13 +167,16 @@ class Triggers:
         started: list[str] = []
         # a run that is on record without its signal does no harm; a signal without its run would be lost
         for begun, new in starts[1:]:
-            result = await self._store.append(Write(self._tenant, (begun,), new_run=new))
+            result = await self._store.append(Write(self._tenant, (begun,), new_run=new, reservations=comes.takes))
+            in_bounds(result, sender)
             started += [new.id] if isinstance(result, Appended) else []
             self._woke(result)
         first = starts[0] if starts else None
         entries = (entry, first[0]) if first else (entry,)
-        write = Write(self._tenant, entries, new_signal=id, new_run=first[1] if first else None)
+        takes = comes.takes if first else ()
+        write = Write(self._tenant, entries, new_signal=id, new_run=first[1] if first else None, reservations=takes)
         result = await self._store.append(write)
+        in_bounds(result, sender)
         if isinstance(result, RunTaken):  # its key is under way: the signal still reaches who listens
             result = await self._store.append(Write(self._tenant, (entry,), new_signal=id))
         elif isinstance(result, Appended) and first:
@@ -209,7 +216,7 @@ class Triggers:
                 )
 
     def _starts(
-        self, live: Live, signal: Signal, id: str, by: str, customer: str | None, depth: int
+        self, live: Live, signal: Signal, id: str, by: str, customer: str | None, comes: Lineage
     ) -> Sequence[tuple[NewEntry, NewRun]]:
         found = []
         told = {
@@ -233,14 +240,14 @@ class Triggers:
                 whom = begin.customer or customer
                 found.append(
                     self._started(
-                        live, starting.journey, begin.input, id=run, by=by, customer=whom, cause=id, depth=depth
+                        live, starting.journey, begin.input, id=run, by=by, customer=whom, cause=id, comes=comes
                     )
                 )
         return found
 
     async def emit(self, run: Run, sent: SendSignal) -> str | None:
         """A signal that a run sends. The same one again is nothing. The words, if a journey could not start from it:
-        who listens is reached all the same."""
+        who listens is reached all the same. Runaway where it would start one run too many."""
         signal = Signal(sent.signal, f"journey:{run.journey}", sent.id, sent.key, dict(sent.data), self._clock.now())
         live, by = self._releases.need(), f"journey:{run.journey}"
         try:
@@ -251,8 +258,9 @@ class Triggers:
         return None
 
     async def start_child(self, run: Run, wanted: StartRun) -> None:
-        """A journey that a run starts, on the release of that run. Conflict and Malformed become errors of the step."""
+        """A journey that a run starts, on the release of that run. Conflict and Malformed become errors of the step; Runaway."""
         live = await self._releases.at(run.release)
+        comes = await lineage(self._store, self._tenant, run)
         entry, new = self._started(
             live,
             wanted.journey,
@@ -263,9 +271,10 @@ class Triggers:
             conversation=run.conversation,
             parent=run.id if wanted.wait else None,
             cause=run.id,
-            depth=run.depth + 1,
+            comes=comes,
         )
-        result = await self._store.append(Write(self._tenant, (entry,), new_run=new))
+        result = await self._store.append(Write(self._tenant, (entry,), new_run=new, reservations=comes.takes))
+        in_bounds(result, run)
         if isinstance(result, RunTaken) and result.run != wanted.run:
             raise Conflict(
                 f"a run of {wanted.journey} with the same key is under way: {result.run}",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from cxplane.record.merkle import HASH
 
+# what reading a line that anybody may have written can end in
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -62,7 +65,7 @@ def restored_in(index: int, line: bytes) -> Restored | None:
         if event["type"] != "cxplane.store.restored":
             return None
         return Restored(index, str(event["id"]), str(event.get("time", "")), event["data"]["body"].get("position"))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except UNREADABLE:
         return None
 
 
@@ -75,5 +78,5 @@ def position(line: bytes) -> str | None:
     """What a line says of itself; None where it cannot be read."""
     try:
         return str(json.loads(line)["id"])
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return None

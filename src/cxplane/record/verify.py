@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from io import SEEK_END
 from itertools import islice
 from typing import BinaryIO
 
-from cxplane.record.findings import Finding, Restored, diagnosis, restored_in, split
+from cxplane.record.findings import UNREADABLE, Finding, Restored, diagnosis, restored_in, split
 from cxplane.record.merkle import HASH, Frontier, complete_root, leaf_hash
 from cxplane.record.note import Checkpoint, Key, NoteError, Verify, parse_checkpoint, parse_note, split_notes
 
@@ -90,6 +91,8 @@ class Verifier:
         """Read everything, or up to the first thing that is wrong. `tell` is called with the number of lines read."""
         report = self.report
         try:
+            if not self._due:
+                raise _Wrong(Finding("checkpoint", "there is no checkpoint: nothing says what was signed"))
             self._pass(0)
             for batch in lines:
                 self._batch(batch, lines, leaves)
@@ -174,8 +177,8 @@ class Verifier:
             event = json.loads(line)
             if event["type"] == "cxplane.seal.key":
                 body = event["data"]["body"]
-                self._announced.append((Key.parse(body["key"]), body.get("endorsed", "")))
-        except (ValueError, KeyError, TypeError, AttributeError):
+                self._announced.append((Key.parse(body["key"]), str(body.get("endorsed", ""))))
+        except UNREADABLE:
             return
 
     def _follow(self) -> None:
@@ -213,7 +216,9 @@ class Verifier:
         leaves.seek(max(0, start - NEAR) * HASH)
         earlier = set(split(leaves.read(min(start, NEAR) * HASH)))
         wanted = max(len(found), reach)
-        data = leaves.read(wanted * HASH)
+        there = leaves.seek(0, SEEK_END) - start * HASH
+        leaves.seek(start * HASH)
+        data = leaves.read(min(wanted * HASH, max(0, there)))  # a checkpoint may say any size
         signed = split(data)
         at = next((n for n, pair in enumerate(zip(found, signed, strict=False)) if pair[0] != pair[1]), None)
         at = min(len(found), len(signed)) if at is None else at

@@ -95,7 +95,13 @@ class SignalBody(Struct):
 
     specversion: Annotated[str, Meta(description="Always 1.0.", examples=["1.0"])]
     id: Annotated[Name, Meta(description="With `source`, what tells this event apart from every other.")]
-    source: Annotated[Source, Meta(description="Who says so: a URI reference.", examples=["/crm"])]
+    source: Annotated[
+        Source,
+        Meta(
+            description="Who says so, a URI reference: the caller's own name, or one that plane.yaml lists for it.",
+            examples=["/crm"],
+        ),
+    ]
     type: Annotated[Name, Meta(description="What happened.", examples=["billing.dispute_opened"])]
     subject: Annotated[str, Meta(max_length=200, description="The key: whom or what it concerns.")] = ""
     time: Annotated[str | None, Meta(description="When it happened (RFC 3339).")] = None
