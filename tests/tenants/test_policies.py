@@ -342,6 +342,11 @@ async def test_one_tenants_keys_are_wrapped_anew_where_nothing_holds_it_to_its_o
             "northwind": OperatorKey([old]).newest,
             "other": OperatorKey([new]).newest,
         }
+        # and each tenant's plane needs the key of its own data alone
+        async with aclosing(await open_store(free, tenant="other", operator=OperatorKey([new]))) as store:
+            assert [e.private for e in await store.stream("other", "s")] == [{"text": "secret"}]
+        with pytest.raises(StoreError):
+            await open_store(free, tenant="northwind", operator=OperatorKey([new]))
     finally:
         await owner.execute("drop owned by t_free cascade")
         await owner.close()

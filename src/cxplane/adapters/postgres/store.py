@@ -78,7 +78,7 @@ async def open_store(
         )
     store = PostgresStore(dsn, pool, access, operator)
     try:
-        await store.subject_keys.check()
+        await store.subject_keys.check(tenant)
     except BaseException:
         await store.aclose()
         raise

@@ -174,10 +174,12 @@ class SubjectKeys:
             )
         return len(fresh)
 
-    async def check(self) -> None:
+    async def check(self, tenant: str) -> None:
         """That the operator's key is the one that wrapped what is there. Raises StoreError."""
         rows = await self._ask(
-            "select tenant, id, wrapped, wrapped_by from cxplane.subject_key where wrapped is not null limit 1"
+            "select tenant, id, wrapped, wrapped_by from cxplane.subject_key"
+            " where tenant = $1 and wrapped is not null limit 1",
+            tenant,
         )
         for row in rows:
             self._operator.unwrap(row["tenant"], row["id"], row["wrapped"], row["wrapped_by"])
