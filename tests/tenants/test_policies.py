@@ -155,6 +155,10 @@ FUNCTIONS = {
     "revive_runs": "select cxplane.revive_runs(now() + interval '1 year', 100)",
     "fold": "select cxplane.fold((0, now(), 'other', 'c1', 'customer.changed', 'x', null, null, null,"
     ' \'{"customer": "c1", "removed": ["of"]}\', \'{"attributes": {"of": "changed"}}\')::cxplane.entry)',
+    "fold_asked": "select cxplane.fold_asked((0, now(), 'other', 'r9', 'request', 'x', null, null, null,"
+    ' \'{"id": "r9", "action": "a", "caller": "agent:x"}\', null)::cxplane.entry,'
+    " (0, now(), 'other', 'r9', 'decision', 'x', null, null, null,"
+    ' \'{"verdict": "allow", "status": "running", "due": "2026-01-01T00:00:00Z"}\', null)::cxplane.entry)',
     "fold_customer": "select cxplane.fold_customer((0, now(), 'other', 'c1', 'customer.changed', 'x', null, null, null,"
     ' \'{"customer": "c1"}\', \'{"attributes": {"of": "changed"}}\')::cxplane.entry)',
     "fold_run": "select cxplane.fold_run((0, now(), 'other', 'run1', 'run.told', 'x', null, null, null, '{}', null)::cxplane.entry)",
