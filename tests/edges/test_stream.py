@@ -112,7 +112,7 @@ def test_who_connects_again_misses_nothing_and_gets_nothing_twice(plane: Running
                         break
             got += ids(text)
             assert got == record()[: len(got)]
-        assert len(got) > 60
+        assert len(got) > 80
 
 
 def test_the_stream_ends_with_the_plane_and_says_so(plane: Running) -> None:

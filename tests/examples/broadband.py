@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,10 +16,10 @@ from cxplane.domain.views import RunView
 from cxplane.loop import Plane
 from cxplane.wiring import Settings, open_plane
 from examples.broadband.running import CONTROL, SYSTEMS, Estate
+from tests.examples.watching import Watching
 from tests.loop.world import release
 from tests.replayed import differing
 
-ENDED = ("done", "failed", "cancelled", "stuck")
 UNTIL_VISIT = re.compile(r"wait: \{until: .*\}")
 
 
@@ -40,7 +38,8 @@ def control(day: str = "1d") -> dict[str, str]:
 
 
 @dataclass
-class Northwind:
+class Northwind(Watching):
+    watcher: ClassVar[str] = "person:maria"
     plane: Plane
     estate: Estate
 
@@ -62,43 +61,6 @@ class Northwind:
         """The one run that a signal starts."""
         (run,) = (await self.signal(type, key, id, **data))["runs_started"]
         return str(run)
-
-    async def run(self, id: str) -> RunView:
-        return await self.plane.run(self.plane.caller("person:maria"), id)
-
-    async def until(self, true: Callable[[], Awaitable[Any]], run: str = "") -> Any:
-        end = time.monotonic() + 60
-        while not (found := await true()):
-            assert time.monotonic() < end, await self.run(run) if run else "it did not come to that"
-            await asyncio.sleep(0.05)
-        return found
-
-    async def ended(self, id: str) -> RunView:
-        async def over() -> RunView | None:
-            found = await self.run(id)
-            return found if found.run.status in ENDED else None
-
-        view: RunView = await self.until(over, id)
-        return view
-
-    async def waits_at(self, id: str, step: str) -> RunView:
-        async def there() -> RunView | None:
-            found = await self.run(id)
-            assert found.run.status not in ENDED, found
-            return found if any(t["step"] == step and t.get("waits_for") for t in found.tokens) else None
-
-        view: RunView = await self.until(there, id)
-        return view
-
-    async def held(self, action: str) -> str:
-        """The approval that waits for somebody, once it is there."""
-        maria = self.plane.caller("person:maria")
-
-        async def waiting() -> str | None:
-            rows, _ = await self.plane.approvals(maria, status="open")
-            return next((row.id for row in rows if row.action == action), None)
-
-        return str(await self.until(waiting))
 
     async def handed_over(self, run: str) -> list[tuple[str, str]]:
         """(team, text) of what of this run lies with people."""

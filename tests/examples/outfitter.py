@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from cxplane.control.release import build, go_live, make_release, run_gates
-from cxplane.domain.views import RunView
 from cxplane.loop import Plane
 from cxplane.wiring import Settings, expressions, open_plane, open_store, policy_engine
 from examples.outfitter.running import SYSTEMS, Services, control_copy
+from tests.examples.watching import Watching
 from tests.replayed import differing
 
-ENDED = ("done", "failed", "cancelled", "stuck")
 SPANS = {
     "within: 14d": "within: 1s",
     "within: 7d": "within: 1s",
@@ -31,9 +28,10 @@ SPANS = {
 
 
 @dataclass
-class Shop:
+class Shop(Watching):
     """A plane on a real store, in front of the services."""
 
+    watcher: ClassVar[str] = "person:sven"
     services: Services
     plane: Plane
     settings: Settings
@@ -59,40 +57,6 @@ class Shop:
         data = {"order_id": f"or-{n}", "return_id": return_id, "quantity": 1, "customer_id": f"c-{customer}"}
         told = await self.signal("order.return_announced", return_id, **data)
         return str(told["runs_started"][0])
-
-    async def run(self, id: str) -> RunView:
-        return await self.plane.run(self.plane.caller("person:sven"), id)
-
-    async def ended(self, id: str) -> RunView:
-        async def over() -> RunView | None:
-            found = await self.run(id)
-            return found if found.run.status in ENDED else None
-
-        return await self.until(over, id)
-
-    async def waits_at(self, id: str, step: str) -> RunView:
-        async def there() -> RunView | None:
-            found = await self.run(id)
-            assert found.run.status not in ENDED, found
-            return found if any(t["step"] == step and t.get("waits_for") for t in found.tokens) else None
-
-        return await self.until(there, id)
-
-    async def until(self, true: Callable[[], Any], run: str = "") -> Any:
-        end = time.monotonic() + 60
-        while not (found := await true()):
-            assert time.monotonic() < end, await self.run(run) if run else "it did not come to that"
-            await asyncio.sleep(0.05)
-        return found
-
-    async def approve(self, by: str, action: str) -> None:
-        caller = self.plane.caller(by)
-
-        async def waiting() -> str | None:
-            rows, _ = await self.plane.approvals(caller, status="open")
-            return next((row.id for row in rows if row.action == action), None)
-
-        await self.plane.approve(caller, await self.until(waiting), comment="agreed")
 
     async def packed(self, run: str) -> str:
         """The warehouse has packed the order of the run; its id."""

@@ -112,7 +112,7 @@ async def test_a_large_credit_waits_for_a_supervisor_who_changes_it(here: Northw
     await here.waits_at(run, "credit")
     assert here.did() == ["flag_dispute"]
     input = {"account_id": "a-1001", "dispute_id": "d-77", "amount": 6005, "reason": "overcharge"}
-    approval = await here.held("billing.issue_credit")
+    approval = await here.approval("person:maria", "billing.issue_credit")
     await here.plane.approve(here.plane.caller("person:maria"), approval, input=input, comment="not the fee")
     found = await here.ended(run)
     assert found.goals["dispute_settled"]["evidence"]["amount"] == 6005
@@ -122,7 +122,7 @@ async def test_a_large_credit_waits_for_a_supervisor_who_changes_it(here: Northw
 async def test_a_credit_that_the_supervisor_refuses_leaves_no_mark(here: Northwind) -> None:
     await here.know(1001)
     run = await here.begins("billing.dispute_opened", "d-77", **dispute(9000))
-    approval = await here.held("billing.issue_credit")
+    approval = await here.approval("person:maria", "billing.issue_credit")
     await here.plane.reject(here.plane.caller("person:maria"), approval, comment="the bill is right")
     found = await here.ended(run)
     assert found.run.status == "done"
@@ -214,7 +214,7 @@ async def test_a_large_refund_waits_and_is_taken_apart_in_reverse_when_it_is_ref
     run = await here.begins("billing.refund_requested", "t-5", **refund(4000))
     await here.waits_at(run, "refund")
     assert here.did() == ["open_case", "note_contract"]
-    approval = await here.held("billing.process_refund")
+    approval = await here.approval("person:maria", "billing.process_refund")
     await here.plane.reject(here.plane.caller("person:maria"), approval, comment="no double payment")
     found = await here.ended(run)
     assert found.goals["refund_settled"]["achieved"] is False
@@ -227,7 +227,7 @@ async def test_a_large_refund_waits_and_is_taken_apart_in_reverse_when_it_is_ref
 async def test_a_large_refund_goes_through_once_a_supervisor_agrees(here: Northwind) -> None:
     await here.know(1004)
     run = await here.begins("billing.refund_requested", "t-5", **refund(4000))
-    approval = await here.held("billing.process_refund")
+    approval = await here.approval("person:maria", "billing.process_refund")
     await here.plane.approve(here.plane.caller("person:maria"), approval, comment="paid twice")
     found = await here.ended(run)
     assert found.goals["refund_settled"]["achieved"] is True

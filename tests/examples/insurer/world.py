@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cxplane.control.release import build, go_live, make_release, run_gates
 from cxplane.domain.run import TaskRow
-from cxplane.domain.views import RunView
 from cxplane.loop import Plane
 from cxplane.wiring import Settings, expressions, open_plane, open_store, policy_engine
 from examples.insurer.running import Services
+from tests.examples.watching import Watching
 from tests.replayed import differing
 
-ENDED = ("done", "failed", "cancelled", "stuck")
 CUSTOMERS = range(3001, 3013)
 UNVERIFIED = 3008
 
 
 @dataclass
-class Insurer:
+class Insurer(Watching):
     """A plane on a real store, in front of the systems; it can be ended and started again."""
 
+    watcher: ClassVar[str] = "person:ruth"
     services: Services
     settings: Settings
     control: Path
@@ -88,33 +86,8 @@ class Insurer:
         self.services.upload(claim_id, document)
         await self.signal("claims.document_received", claim_id, document=document)
 
-    async def run(self, id: str) -> RunView:
-        return await self.plane.run(self.plane.caller("person:ruth"), id)
-
     async def claim_id(self, id: str) -> str:
         return str((await self.run(id)).state["steps"]["claim"]["claim_id"])
-
-    async def ended(self, id: str) -> RunView:
-        async def over() -> RunView | None:
-            found = await self.run(id)
-            return found if found.run.status in ENDED else None
-
-        return await self.until(over, id)
-
-    async def waits_at(self, id: str, step: str) -> RunView:
-        async def there() -> RunView | None:
-            found = await self.run(id)
-            assert found.run.status not in ENDED, found
-            return found if any(t["step"] == step and t.get("waits_for") for t in found.tokens) else None
-
-        return await self.until(there, id)
-
-    async def until(self, true: Callable[[], Any], run: str = "") -> Any:
-        end = time.monotonic() + 60
-        while not (found := await true()):
-            assert time.monotonic() < end, await self.run(run) if run else "it did not come to that"
-            await asyncio.sleep(0.05)
-        return found
 
     async def task(self, run: str, step: str) -> TaskRow:
         found = await self.waits_at(run, step)
@@ -123,16 +96,6 @@ class Insurer:
     async def answer(self, by: str, run: str, step: str, **answer: Any) -> None:
         task = await self.task(run, step)
         await self.plane.answer(self.plane.caller(by), task.id, answer)
-
-    async def approval(self, by: str, action: str) -> str:
-        async def waiting() -> str | None:
-            rows, _ = await self.plane.approvals(self.plane.caller(by), status="open")
-            return next((row.id for row in rows if row.action == action), None)
-
-        return str(await self.until(waiting))
-
-    async def approve(self, by: str, action: str) -> None:
-        await self.plane.approve(self.plane.caller(by), await self.approval(by, action), comment="agreed")
 
     async def tasks_of(self, team: str, run: str) -> list[TaskRow]:
         rows, _ = await self.plane.tasks(self.plane.caller("person:ruth"), team=team)
