@@ -78,6 +78,8 @@ CODES = {
     "customer": "The customer is missing or not known.",
     "conversation": "The conversation is not known, or is with somebody else.",
     "fact": "A fact could not be had; `where` is its name.",
+    "unavailable": "A fact could not be had because its system does not answer now; `where` is its name. "
+    "Where nothing else refuses, ask again later, as a new request.",
     "scope": "The agent's data scope does not reach so far.",
     "consent": "The customer has not allowed the use of this data for this purpose.",
     "budget": "A budget has no room; `where` is its id.",

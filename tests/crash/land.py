@@ -127,7 +127,11 @@ class Land:
             if self.log.read_text().count("working") > before or process.poll() is not None:
                 return process
             await asyncio.sleep(0.05)
-        raise AssertionError(self.log.read_text()[-2000:])
+        raise AssertionError(self.told())
+
+    def told(self) -> str:
+        """The end of what the workers logged."""
+        return self.log.read_text()[-3000:] if self.log.exists() else ""
 
     async def gone(self, process: subprocess.Popen[bytes], within_s: float = 20) -> bool:
         end = time.monotonic() + within_s
@@ -148,7 +152,7 @@ class Land:
                 counts = {r["status"]: r["n"] for r in found}
                 if counts == {"done": len(runs)}:
                     return
-                assert time.monotonic() < end, f"{counts}: {self.log.read_text()[-1500:]}"
+                assert time.monotonic() < end, f"{counts}: {self.told()}"
                 await asyncio.sleep(0.1)
         finally:
             await link.close()
@@ -166,7 +170,7 @@ class Land:
         """Until the one value that is asked for is this."""
         end = time.monotonic() + within_s
         while (found := (await self.ask(sql))[0][0]) != wanted:
-            assert time.monotonic() < end, f"{sql}: {found}, not {wanted}; {self.log.read_text()[-3000:]}"
+            assert time.monotonic() < end, f"{sql}: {found}, not {wanted}; {self.told()}"
             await asyncio.sleep(0.1)
 
     async def nobody_acted(self) -> None:

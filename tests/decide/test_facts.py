@@ -129,6 +129,19 @@ def test_what_a_missing_fact_leads_to_is_the_entry_s_word() -> None:
     assert facts.not_had[0].on_error is OnError.HOLD
 
 
+@pytest.mark.parametrize(("answer", "later"), [(DOWN, True), (MISSING, False), (NO, False), (ValueError(), False)])
+def test_only_a_system_that_does_not_answer_is_lacking_for_now(answer: Exception, later: bool) -> None:
+    specs = (read(), computed("x", "account.balance + 1"), computed("y", "x + 1"))
+    facts = had(book(*specs), w.Systems(**{"billing.get_account": answer}))
+    assert {lack.name: lack.later for lack in facts.not_had} == {"account": later, "x": later, "y": later}
+
+
+def test_what_needs_one_for_now_and_one_for_good_is_lacking_for_good() -> None:
+    specs = (read(), computed("bad", "input.nope + 1"), computed("x", "account.balance + bad"))
+    facts = had(book(*specs), w.Systems(**{"billing.get_account": DOWN}))
+    assert {lack.name: lack.later for lack in facts.not_had} == {"account": True, "bad": False, "x": False}
+
+
 def test_a_fact_made_of_a_missing_one_is_missing_too_and_says_why() -> None:
     facts = had(book(read(), computed("x", "account.balance + 1")), w.Systems(**{"billing.get_account": DOWN}))
     assert [lack.why for lack in facts.not_had if lack.name == "x"] == ["it needs account, which could not be had"]

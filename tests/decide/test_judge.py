@@ -14,7 +14,7 @@ from cxplane.decide.facts import Facts
 from cxplane.decide.judge import exhausted, judge, resume
 from cxplane.domain.catalog import Mode, OnError
 from cxplane.domain.customer import Assurance, Consent, Recorded
-from cxplane.domain.decision import Allowed, Held, Refused, Verdict
+from cxplane.domain.decision import Allowed, Held, Refused, Verdict, for_now
 from cxplane.domain.entries import decision_entry, grounds_from
 from cxplane.domain.errors import FailureKind, SystemFailure
 from cxplane.domain.people import Caller, CallerKind
@@ -206,8 +206,13 @@ DOWN = SystemFailure("billing", "no answer", kind=FailureKind.RETRY)
 def test_a_fact_that_cannot_be_had_refuses_and_is_named() -> None:
     decision = w.decide(BOOK, credit(), systems=account(DOWN))
     assert isinstance(decision, Refused)
-    assert [(r.code, r.where) for r in decision.grounds.reasons] == [("fact", "account"), ("fact", "credits_30d")]
-    assert decision.grounds.tiers == ()
+    reasons = decision.grounds.reasons
+    assert [(r.code, r.where) for r in reasons] == [("unavailable", "account"), ("unavailable", "credits_30d")]
+    assert decision.grounds.tiers == () and for_now(reasons)
+    absent = SystemFailure("billing", "404", kind=FailureKind.REFUSED, not_found=True)
+    reasons = w.decide(BOOK, credit(), systems=account(absent)).grounds.reasons
+    assert [(r.code, r.where) for r in reasons] == [("fact", "account"), ("fact", "credits_30d")]
+    assert not for_now(reasons) and not for_now(()) and not for_now((*decision.grounds.reasons, *reasons))
 
 
 def test_a_fact_that_cannot_be_had_holds_where_the_entry_says_so() -> None:

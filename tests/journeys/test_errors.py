@@ -69,6 +69,19 @@ def test_a_system_that_does_not_answer_is_asked_again_ever_later_until_patience_
     assert len({e.request for e in run.asked("a")}) == 7
 
 
+def test_a_refusal_that_stands_only_for_now_is_waited_out_like_a_system_that_does_not_answer() -> None:
+    run = caught(Call("a", action="s.a", patience=timedelta(minutes=1)))
+    why = "'account' could not be had: no answer"
+    for seconds in (10, 20, 30):
+        run.settle("a", "refused", kind="retry", reasons=(why,))
+        assert run.at() == [("a", "retry")]
+        run.later(seconds=seconds)
+    run.settle("a", "refused", kind="retry", reasons=(why,))
+    error = run.state.vars["e"]
+    assert isinstance(error, dict) and (error["name"], error["text"]) == ("unavailable", why)
+    assert len({e.request for e in run.asked("a")}) == 4
+
+
 def test_a_signal_that_does_not_come_an_answer_and_a_journey_that_fails_are_errors() -> None:
     run = caught(Listen("l", signals=(Expected("go"),), within=HOUR))
     run.later(hours=1)
@@ -228,10 +241,11 @@ def test_undo_of_everything_passes_over_what_is_undone_already() -> None:
     assert run.undone() == ["b", "a"] and run.at() == [("c", "call")]
 
 
-def test_an_undo_that_a_system_does_not_answer_is_asked_again() -> None:
+@pytest.mark.parametrize("status", ["failed", "refused"])
+def test_an_undo_that_a_system_does_not_answer_is_asked_again(status: str) -> None:
     run = Driven(A, Undo("back"), C)
     run.settle("a")
-    run.undo("failed", kind="retry")
+    run.undo(status, kind="retry")
     assert run.at() == [("back", "retry")]
     run.later(seconds=10)
     first, second = (e.request for e in run.effects if isinstance(e, UndoRequest))

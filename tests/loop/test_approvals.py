@@ -46,6 +46,18 @@ async def test_a_change_of_facts_between_hold_and_approval_counts(dsn: str) -> N
         assert w.billing.credits == {}
 
 
+async def test_a_system_that_does_not_answer_leaves_the_approval_open(dsn: str) -> None:
+    async with world(dsn) as w:
+        approval, _ = await held(w)
+        maria = w.plane.caller("person:maria")
+        w.billing.fail("read", "500")
+        with pytest.raises(Conflict, match="account") as told:
+            await w.plane.approve(maria, approval)
+        assert "again as soon as" in told.value.next
+        assert w.billing.credits == {}
+        assert (await w.plane.approve(maria, approval)).status == "done"
+
+
 async def test_an_approver_edits_and_the_edited_one_is_done_instead(dsn: str) -> None:
     async with world(dsn, policies__billing=_without_four_eyes()) as w:
         approval, id = await held(w)

@@ -127,7 +127,7 @@ async def test_a_stale_fact_source_refuses_and_names_the_fact(dsn: str) -> None:
         w.billing.fail("read", "500", "500")
         view = await w.ask(1000)
         assert view.decision == "refuse"
-        assert view.reasons[0]["code"] == "fact"
+        assert view.reasons[0]["code"] == "unavailable"
         assert "account" in view.reasons[0]["text"]
 
 

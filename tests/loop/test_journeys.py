@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from cxplane.domain.errors import Conflict, Forbidden, Malformed, NotFound
-from tests.loop.journeys import CREDIT_STEP, country, journeys
+from tests.loop.journeys import CREDIT_STEP, DISPUTE, country, journeys
 
 
 async def test_a_journey_asks_at_the_gate_like_anybody_and_reaches_its_goal(dsn: str) -> None:
@@ -189,8 +190,6 @@ async def test_cancelling_takes_back_what_was_done(dsn: str) -> None:
 
 
 async def test_a_system_that_is_down_is_waited_for(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from datetime import timedelta
-
     monkeypatch.setattr("cxplane.journeys.errors.FIRST", timedelta(seconds=0.3))
     async with country(dsn) as here:
         here.billing.fail("write", "503", "503", "503", "503")
@@ -199,6 +198,22 @@ async def test_a_system_that_is_down_is_waited_for(dsn: str, monkeypatch: pytest
         assert view.run.status == "done" and len(here.billing.credits) == 1
         told = await here.plane.timeline(here.maria, run)
         assert isinstance(told, list)
+
+
+async def test_a_system_that_policy_needs_a_fact_of_is_waited_for(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxplane.journeys.errors.FIRST", timedelta(seconds=0.3))
+    text = DISPUTE.replace(
+        "  - look:\n      call: billing.get_account\n      with: {account_id: input.account_id}\n", ""
+    )
+    assert "get_account" not in text
+    async with country(dsn, dispute=text) as here:
+        here.billing.fail("read", "500", "drop_before")
+        view = await here.until(await here.dispute())
+        assert view.run.status == "done" and len(here.billing.credits) == 1
+        store, tenant = here.plane.store, here.plane.tenant
+        refused = [row.id for row in (await store.requests(tenant, limit=9))[0] if row.status == "refused"]
+        decisions = [e for id in refused for e in await store.stream(tenant, id) if e.kind == "decision"]
+        assert [e.body["reasons"][0]["code"] for e in decisions] == ["unavailable", "unavailable"]
 
 
 async def test_a_call_that_times_out_after_it_was_done_is_found_and_done_once(dsn: str) -> None:

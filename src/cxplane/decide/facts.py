@@ -33,11 +33,12 @@ MOST_ITEMS = 200  # items of one `each`
 
 @dataclass(frozen=True, slots=True)
 class NotHad:
-    """A fact that could not be had, and what that leads to. `why` holds no customer data."""
+    """A fact that could not be had, and what that leads to. `why` holds no customer data. `later`: its system does not answer now."""
 
     name: str
     why: str
     on_error: OnError
+    later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,9 @@ class _Gathering:
         """One fact: known, absent or failed."""
         spec = rule.spec
         try:
-            if first := sorted(rule.needs & self.failed.keys()):
-                raise FactFailure(rule.name, f"it needs {first[0]}, which could not be had")
+            if lacking := sorted(rule.needs & self.failed.keys()):
+                later = all(self.failed[name].later for name in lacking)
+                raise FactFailure(rule.name, f"it needs {lacking[0]}, which could not be had", later=later)
             fact = await self._value(rule)
             if fact.value is None and spec.optional:
                 return
@@ -162,7 +164,7 @@ class _Gathering:
                 self.failed[rule.name] = NotHad(rule.name, "it is not there", spec.on_error)
             return
         except FactFailure as failure:
-            self.failed[rule.name] = NotHad(rule.name, failure.why, spec.on_error)
+            self.failed[rule.name] = NotHad(rule.name, failure.why, spec.on_error, failure.later)
             return
         except ExpressionError as problem:
             missing = rule.bare - self.known.keys()
@@ -257,7 +259,8 @@ class _Gathering:
         except SystemFailure as failure:
             if failure.not_found or (spec.optional and failure.kind is FailureKind.REFUSED):
                 raise _Absent from None
-            raise FactFailure(spec.name, f"{spec.read}: {failure.said} ({failure.kind})") from None
+            later = failure.kind is FailureKind.RETRY
+            raise FactFailure(spec.name, f"{spec.read}: {failure.said} ({failure.kind})", later=later) from None
         except FactFailure as failure:
             raise FactFailure(spec.name, failure.why) from None
         except Exception as problem:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from cxplane.decide.facts import NotHad
 from cxplane.domain.catalog import OnError
-from cxplane.domain.decision import Obligations, Reason, Verdict
+from cxplane.domain.decision import UNAVAILABLE, Obligations, Reason, Verdict
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.ports.policy import PolicyMeta
 
@@ -25,15 +25,17 @@ def by_policies(meta: Mapping[str, PolicyMeta], ids: Iterable[str], effect: Verd
 
 def not_had(lack: NotHad) -> Reason:
     effect = Verdict.HOLD if lack.on_error is OnError.HOLD else Verdict.REFUSE
-    return Reason("fact", f"{lack.name!r}{_NOT_HAD}{lack.why}", effect, where=lack.name)
+    code = UNAVAILABLE if lack.later else "fact"
+    return Reason(code, f"{lack.name!r}{_NOT_HAD}{lack.why}", effect, where=lack.name)
 
 
 def lack_of(reason: Reason) -> NotHad | None:
     """The lack that a reason tells of (see `not_had`); None if it tells of something else."""
     name, told, why = reason.text.partition(_NOT_HAD)
-    if reason.code != "fact" or not told or name != repr(reason.where):
+    if reason.code not in ("fact", UNAVAILABLE) or not told or name != repr(reason.where):
         return None
-    return NotHad(str(reason.where), why, OnError.HOLD if reason.effect is Verdict.HOLD else OnError.REFUSE)
+    on_error = OnError.HOLD if reason.effect is Verdict.HOLD else OnError.REFUSE
+    return NotHad(str(reason.where), why, on_error, reason.code == UNAVAILABLE)
 
 
 def union(all_: Iterable[Obligations]) -> Obligations:

@@ -5,7 +5,7 @@ An `Allowed` is made in one file only, `decide/judge.py`; `act` takes nothing el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -28,13 +28,22 @@ class Verdict(StrEnum):
 class Reason:
     """One ground of a decision. `code` is for machines: a policy gives `policy`, everything else its own word."""
 
-    code: str  # policy | no_policy | policy_error | input | caller | customer | conversation | fact | scope | consent | budget | mode | confidence | key | approver | action
+    code: str  # policy | no_policy | policy_error | input | caller | customer | conversation | fact | unavailable | scope | consent | budget | mode | confidence | key | approver | action
     text: str
     effect: Verdict
     policy: str | None = None  # policy id (its @id)
     file: str | None = None
     line: int | None = None
     where: str | None = None  # JSON pointer into the input, fact name, budget id …
+
+
+UNAVAILABLE = "unavailable"  # the code of a reason: the system that a fact comes from does not answer now
+
+
+def for_now(reasons: Iterable[Reason]) -> bool:
+    """Whether nothing but a system that does not answer refuses it: asked again later, it may be allowed."""
+    refusing = [reason.code for reason in reasons if reason.effect is Verdict.REFUSE]
+    return bool(refusing) and all(code == UNAVAILABLE for code in refusing)
 
 
 @dataclass(frozen=True, slots=True)

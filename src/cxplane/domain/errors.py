@@ -109,8 +109,8 @@ class FactFailure(CxplaneError):
 
     next = "See that the source of the fact answers, then ask again."
 
-    def __init__(self, fact: str, why: str) -> None:
-        self.fact, self.why = fact, why
+    def __init__(self, fact: str, why: str, *, later: bool = False) -> None:
+        self.fact, self.why, self.later = fact, why, later  # later: its system does not answer now
         super().__init__(f"fact {fact!r} could not be had: {why}")
 
 

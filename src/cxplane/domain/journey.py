@@ -22,7 +22,7 @@ ERRORS: Mapping[str, str] = {
     REJECTED: "an approver said no",
     EXPIRED: "nobody approved in time",
     FAILED: "the business system said no; nothing was done",
-    UNAVAILABLE: "the business system did not answer for longer than the step's patience; nothing was done",
+    UNAVAILABLE: "the business system, or one that policy needs a fact of, did not answer for longer than the step's patience; nothing was done",
     TIMEOUT: "what was listened for did not come in time",
     EXPRESSION: "an expression could not be computed",
     CHECKPOINT: "a compliance checkpoint was not passed; no catch takes it",

@@ -153,7 +153,7 @@ class Settled:
     status: str  # domain.outcome.Status; of an undo also "kept": it has none, and its entry says why that is fine
     output: JsonObject | None = field(default=None, repr=False)
     error: str | None = None
-    kind: str | None = None  # retry | refused | unknown: the class of a failure
+    kind: str | None = None  # retry | refused | unknown: the class of a failure; retry of a refusal: only for now
     reasons: tuple[str, ...] = ()  # texts, of a refusal
     replaced_by: str | None = None  # an approver edited it: this request stands in its place
     read: bool = False  # it changed nothing

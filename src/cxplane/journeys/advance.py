@@ -184,27 +184,28 @@ def _call_ended(m: Machine, token: Token, wait: Wait, event: Settled, step: Call
     match event.status:
         case "done":
             m.result(token, dict(event.output or {}))
-        case "refused":
+        case "refused" if event.kind != "retry":
             fail(m, token, REFUSED, why)
         case "rejected":
             fail(m, token, REJECTED, "an approver said no")
         case "expired":
             fail(m, token, EXPIRED, "nobody approved in time")
         case _ if event.kind == "retry":
-            _again_later(m, token, wait, event, step)
+            silent = "; ".join(event.reasons) or event.error or "the system does not answer"
+            _again_later(m, token, wait, silent, step)
         case _:
             fail(m, token, FAILED, event.error or "the system said no")
 
 
-def _again_later(m: Machine, token: Token, wait: Wait, event: Settled, step: Call | Say) -> None:
+def _again_later(m: Machine, token: Token, wait: Wait, why: str, step: Call | Say) -> None:
     patience = (step.patience if isinstance(step, Call) else None) or m.program.journey.patience
     since = datetime.fromisoformat(wait.since) if wait.since else m.now
     after = min(retry_in(wait.attempt), max(timedelta(seconds=1), since + patience - m.now))
     if m.now >= since + patience:
-        fail(m, token, UNAVAILABLE, event.error or "the system does not answer")
+        fail(m, token, UNAVAILABLE, why)
         return
     m.put(change(token, wait=change(wait, kind="retry", request=None, due=m.iso(after), attempt=wait.attempt + 1)))
-    m.note(token.at, "retried", UNAVAILABLE, event.error or "")
+    m.note(token.at, "retried", UNAVAILABLE, why)
 
 
 # times -----------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def settled(m: Machine, token: Token, event: Settled) -> None:
         rest(m, token)
     elif event.status == "replaced" and event.replaced_by:
         m.put(change(token, wait=change(wait, request=event.replaced_by)))
-    elif event.status == "failed" and event.kind == "retry":
+    elif event.status in ("failed", "refused") and event.kind == "retry":
         after = retry_in(wait.attempt)
         m.put(change(token, wait=change(wait, kind="retry", due=m.iso(after), attempt=wait.attempt + 1)))
     elif event.status in ("failed", *NOT_UNDONE):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from cxplane.domain.decision import Allowed, Held, Refused
+from cxplane.domain.decision import Allowed, Held, Refused, for_now
 from cxplane.domain.entries import approval_decided, grounds_from, request_from
 from cxplane.domain.errors import Conflict, Forbidden, NotFound
 from cxplane.domain.people import Caller
@@ -88,10 +88,10 @@ class Approvals:
                 pass  # four eyes: the editor proposes now, somebody else decides
             case Refused() | Held():
                 words = "; ".join(r.text for r in decision.grounds.reasons) or "policy"
-                raise Conflict(
-                    f"judged again, it may not be released by {caller.name}: {words}",
-                    next="Reject it, edit it to what policy allows, or leave it to somebody whom policy names.",
-                )
+                advice = "Reject it, edit it to what policy allows, or leave it to somebody whom policy names."
+                if for_now(decision.grounds.reasons):
+                    advice = "It stays open: approve it again as soon as that system answers."
+                raise Conflict(f"judged again, it may not be released by {caller.name}: {words}", next=advice)
             case Allowed():
                 pass
         status = "edited" if is_edited else "approved"

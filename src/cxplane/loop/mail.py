@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cxplane.domain.decision import Refused
-from cxplane.domain.entries import is_intent, outcome_from
+from cxplane.domain.decision import Reason, Refused, for_now
+from cxplane.domain.entries import grounds_from, is_intent, outcome_from
+from cxplane.domain.errors import FailureKind
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.record import Entry, RequestRow, TakenRun
 from cxplane.domain.run import Answered, ChildEnded, Due, Event, Heard, Run, RunState, Settled, Started, Told, Unasked
@@ -95,20 +96,22 @@ def settled_row(row: RequestRow, entries: Sequence[Entry]) -> Settled:
     """From the record."""
     output, kind = None, None
     read = not any(map(is_intent, entries))
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     for entry in entries:
         if entry.kind == "outcome":
             outcome = outcome_from(entry)
             output, kind = outcome.output, outcome.kind
         elif entry.kind == "decision":
-            reasons = tuple(str(r["text"]) for r in entry.body.get("reasons", ()))
+            reasons = grounds_from(entry).reasons
+    if row.status == Status.REFUSED:
+        kind = _kind(reasons)
     return Settled(
         row.id,
         row.status,
         output=output,
         error=row.error,
         kind=kind,
-        reasons=reasons,
+        reasons=tuple(reason.text for reason in reasons),
         replaced_by=row.replaced_by,
         read=read,
     )
@@ -120,7 +123,15 @@ def settled_outcome(outcome: Outcome, *, read: bool = False) -> Settled:
 
 
 def settled_by(refused: Refused) -> Settled:
-    return Settled(refused.request.id, Status.REFUSED, reasons=tuple(r.text for r in refused.grounds.reasons))
+    reasons = refused.grounds.reasons
+    return Settled(
+        refused.request.id, Status.REFUSED, kind=_kind(reasons), reasons=tuple(reason.text for reason in reasons)
+    )
+
+
+def _kind(reasons: Sequence[Reason]) -> str | None:
+    """Of a refusal: `retry` where only a system that did not answer stood against it."""
+    return FailureKind.RETRY.value if for_now(reasons) else None
 
 
 def word(event: Event) -> str:
