@@ -14,6 +14,8 @@ from cxplane.adapters import cedar_answers as cedar_module
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.adapters.cedar_answers import CedarPolicies
 from cxplane.adapters.cedar_canary import sing
+from cxplane.adapters.cedar_schema import schema_of
+from cxplane.adapters.cedar_types import Record
 from cxplane.domain.errors import ControlError
 from cxplane.domain.people import Caller
 from cxplane.ports.policy import Answer, Question
@@ -116,7 +118,8 @@ def test_a_policy_that_fails_makes_an_error_and_not_an_allowance() -> None:
     ],
 )
 def test_a_context_that_breaks_the_schema_gives_no_decision_and_no_values(changes: dict[str, Any], where: str) -> None:
-    answer = ask(permit(), **changes)
+    reads = ("context.input.amount > 1", "context.now == context.now", "context.assurance.level > 1")
+    answer = ask(permit(" || ".join((*reads, "context has confidence"))), **changes)
     assert (answer.outcome, answer.policies) == ("no_decision", ())
     assert where in answer.errors[0]
     assert "Erika" not in str(answer)
@@ -231,6 +234,38 @@ def test_only_facts_that_the_action_s_policies_read_are_asked_for() -> None:
     assert whole.facts_for(CREDIT) == {"account", "credits_30d", "limit", "why", "unused"}
     other = policy("other", 'principal, action == Action::"billing.get_account"', "context.facts has account")
     assert ENGINE.compile(w.repo(other)).facts_for(CREDIT) == set()
+
+
+@pytest.mark.parametrize(
+    ("when", "brought", "inputs", "facts"),
+    [
+        ("true", set(), set(), set()),
+        ("context.input.amount > 1", {"input"}, {"amount"}, set()),
+        ('context.input has address && context.input.address.city == "x"', {"input"}, {"address"}, set()),
+        ("context has confirmed && context.confirmed", {"confirmed"}, set(), set()),
+        ('context.assurance.method == "otp" || context.facts has why', {"assurance", "facts"}, set(), {"why"}),
+        ("[context.now].contains(context.now)", {"now"}, set(), set()),
+        ("if context has approver then true else context.consents.isEmpty()", {"approver", "consents"}, set(), set()),
+        ("context.input == context.input", {"input"}, {"account_id", "dispute_id", "amount", "reason"}, set()),
+    ],
+)
+def test_a_request_brings_only_what_the_action_s_policies_read(
+    when: str, brought: set[str], inputs: set[str], facts: set[str]
+) -> None:
+    fields = ENGINE.compile(w.repo(permit(when))).schema.contexts[CREDIT].fields
+    assert fields.keys() == brought
+
+    def inside(part: str) -> set[str]:
+        shape = fields[part].shape if part in fields else Record({})
+        assert isinstance(shape, Record)
+        return set(shape.fields)
+
+    assert inputs <= inside("input") and (len(inputs) > 1 or inside("input") == inputs) and inside("facts") == facts
+
+
+def test_a_policy_that_uses_the_whole_context_brings_all_of_it() -> None:
+    compiled = ENGINE.compile(w.repo(permit('context.channel == "x"') + forbid("{a: context} == {a: context}")))
+    assert compiled.schema.contexts[CREDIT] == schema_of(w.repo()).contexts[CREDIT]
 
 
 def test_a_policy_that_covers_another_action_is_not_evaluated_for_this_one() -> None:

@@ -11,7 +11,7 @@ import pytest
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.adapters.cedar_answers import CedarPolicies
 from cxplane.adapters.cedar_canary import sing
-from cxplane.adapters.cedar_schema import groups, schema_of
+from cxplane.adapters.cedar_schema import groups
 from cxplane.ports.policy import Question
 from tests.decide import world as w
 
@@ -30,7 +30,7 @@ def test_one_group_that_one_tier_of_one_action_is_not_known_to_be_in(
     policies: CedarPolicies, group: str, tier: str
 ) -> None:
     own, *above = groups(REPO.actions[LAST])
-    schema: dict[str, Any] = json.loads(json.dumps(schema_of(REPO, {}, LAST).json))
+    schema: dict[str, Any] = json.loads(json.dumps(policies.schema.json))
     parents = [own, *above]
     parents.remove(group)
     known = schema[""]["actions"]

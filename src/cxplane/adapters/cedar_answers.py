@@ -14,9 +14,10 @@ from typing import Any
 import cedarpy
 import msgspec
 
-from cxplane.adapters.cedar_policies import ALL_FACTS, Chunk
+from cxplane.adapters.cedar_policies import Chunk
 from cxplane.adapters.cedar_schema import (
     CedarSchema,
+    Reads,
     fact_fields,
     groups,
     schema_of,
@@ -28,7 +29,7 @@ from cxplane.domain.errors import ControlError, Mistake
 from cxplane.domain.people import Caller, CallerKind
 from cxplane.domain.release import ControlRepo
 from cxplane.domain.values import Json
-from cxplane.ports.policy import Answer, PolicyMeta, Question
+from cxplane.ports.policy import ALL, Answer, PolicyMeta, Question
 
 _encode = msgspec.json.Encoder().encode
 _OUTCOME = {cedarpy.Decision.Allow: "allow", cedarpy.Decision.Deny: "deny"}
@@ -53,14 +54,13 @@ class CedarPolicies:
         self.meta: Mapping[str, PolicyMeta] = {meta.id: meta for meta in metas}
         self._tenant = repo.plane.tenant
         self._covering = {action.id: tuple(m for m in metas if covers(m, action)) for action in repo.actions.values()}
-        self._facts = {
-            action.id: _facts_read(self._covering[action.id], action, repo) for action in repo.actions.values()
-        }
-        # A request brings only the facts that its policies read; the schema that it is checked against knows no others.
-        self.schema: CedarSchema = schema_of(repo, self._facts)
+        reads = {action.id: _reads(self._covering[action.id]) for action in repo.actions.values()}
+        self._facts = {action.id: _facts(reads[action.id], action, repo) for action in repo.actions.values()}
+        # A request brings only what its policies read; the schema that it is checked against knows nothing else.
+        self.schema: CedarSchema = schema_of(repo, reads)
         self._schemas: dict[str, cedarpy.Schema] = {}  # one for each action, so that cost does not follow the catalog
         for action in repo.actions.values():
-            one = cedarpy.Schema.from_json_str(json.dumps(schema_of(repo, self._facts, action.id).json))
+            one = cedarpy.Schema.from_json_str(json.dumps(schema_of(repo, reads, action.id).json))
             self._schemas.update(dict.fromkeys(tiers(action.id), one))
         self.slices = self._sliced(chunks, metas)
 
@@ -185,10 +185,17 @@ def covers(meta: PolicyMeta, action: Action) -> bool:
     return meta.actions is None or not meta.actions.isdisjoint({*tiers(action.id), *groups(action)})
 
 
-def _facts_read(metas: Sequence[PolicyMeta], action: Action, repo: ControlRepo) -> frozenset[str]:
-    read = {name for meta in metas for name in meta.facts}
+def _reads(metas: Sequence[PolicyMeta]) -> Reads:
+    return Reads(
+        frozenset(name for meta in metas for name in meta.context),
+        frozenset(name for meta in metas for name in meta.input),
+        frozenset(name for meta in metas for name in meta.facts),
+    )
+
+
+def _facts(reads: Reads, action: Action, repo: ControlRepo) -> frozenset[str]:
     seen = fact_fields(action, repo).fields.keys()
-    return frozenset(seen if ALL_FACTS in read else seen & read)
+    return frozenset(seen if ALL in reads.facts else seen & reads.facts)
 
 
 def _complaints(errors: Sequence[str], ids: Mapping[str, str]) -> tuple[str, ...]:

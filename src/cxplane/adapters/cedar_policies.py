@@ -16,10 +16,11 @@ from cxplane.domain.errors import Mistake
 from cxplane.domain.people import CallerKind
 from cxplane.domain.release import ControlRepo, PolicyFile
 from cxplane.domain.values import span
-from cxplane.ports.policy import PolicyMeta
+from cxplane.ports.policy import ALL, PolicyMeta
 
 ANNOTATIONS = ("id", "reason", "owner", "approvers", "require", "cites", "expires", "default")
-ALL_FACTS = "*"
+_CONTEXT = {"Var": "context"}
+_INPUT, _FACTS = ({".": {"left": _CONTEXT, "attr": name}} for name in ("input", "facts"))
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 _PIECE = re.compile(r'(?P<skip>\s+|//[^\n]*)|(?P<text>"(?:\\.|[^"\\])*")|(?P<mark>.)', re.DOTALL)
 
@@ -127,10 +128,8 @@ def _meta(chunk: Chunk, repo: ControlRepo, mistakes: list[Mistake]) -> PolicyMet
         wrong(f"policy {name!r} has no @reason", 'write @reason("…"): one sentence that a customer may hear')
     obligations = _obligations(said, repo, wrong)
     _known_parties(policy, repo, wrong)
-    facts: set[str] = set()
     roles: set[str] = set()
-    for condition in policy.get("conditions", ()):
-        facts |= _facts(condition["body"])
+    conditions = [condition["body"] for condition in policy.get("conditions", ())]
     kinds = _principal(policy["principal"], roles)
     return PolicyMeta(
         id=name or f"the one at line {chunk.line}",
@@ -142,7 +141,9 @@ def _meta(chunk: Chunk, repo: ControlRepo, mistakes: list[Mistake]) -> PolicyMet
         obligations=obligations,
         text=chunk.text,
         actions=_actions(policy["action"]),
-        facts=frozenset(facts),
+        context=frozenset(_names(conditions, _CONTEXT)),
+        input=frozenset(_names(conditions, _INPUT)),
+        facts=frozenset(_names(conditions, _FACTS)),
         roles=frozenset(roles),
         kinds=kinds,
     )
@@ -232,26 +233,19 @@ def _principal(scope: Mapping[str, Any], roles: set[str]) -> frozenset[str]:
     return frozenset({inside["type"]}) if inside and inside["type"] != "Role" else frozenset()
 
 
-def _facts(node: Any) -> set[str]:
-    """Names X of every `context.facts.X` and `context.facts has X`; `*` where the whole record is used."""
+def _names(node: Any, of: Mapping[str, Any]) -> set[str]:
+    """Names X of every `of.X` and `of has X`; `*` where the whole record, or the whole context, is used."""
     if isinstance(node, list):
-        return {name for item in node for name in _facts(item)}
+        return {name for item in node for name in _names(item, of)}
     if not isinstance(node, Mapping):
         return set()
-    if node.get("Var") == "context":
-        return {ALL_FACTS}
+    if node in (of, _CONTEXT):
+        return {ALL}
     for op in (".", "has"):
         inner = node.get(op)
         if isinstance(inner, Mapping) and "attr" in inner:
-            if _is_facts(inner["left"]):
+            if inner["left"] == of:
                 return {inner["attr"]}
-            if _is_facts(node):
-                return {ALL_FACTS}
-            if inner["left"] == {"Var": "context"}:
+            if inner["left"] == _CONTEXT:  # another part of it
                 return set()
-            return _facts(inner["left"])
-    return {name for value in node.values() for name in _facts(value)}
-
-
-def _is_facts(node: Any) -> bool:
-    return bool(node == {".": {"left": {"Var": "context"}, "attr": "facts"}})
+    return {name for value in node.values() for name in _names(value, of)}

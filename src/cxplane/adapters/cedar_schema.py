@@ -23,6 +23,7 @@ from cxplane.domain.catalog import Action, ComputedFact, FactSpec, ReadFact, Rec
 from cxplane.domain.errors import Mistake
 from cxplane.domain.people import CallerKind
 from cxplane.domain.release import ControlRepo
+from cxplane.ports.policy import ALL
 
 REQUEST = ":request"
 ANY = ":any"
@@ -74,23 +75,34 @@ def fact_shape(fact: FactSpec, repo: ControlRepo) -> Shape | None:
             return named(fact.type)
 
 
-def fact_fields(action: Action, repo: ControlRepo, only: frozenset[str] | None = None) -> Record:
+def fact_fields(action: Action, repo: ControlRepo) -> Record:
     fields: dict[str, Field] = {}
     for name, fact in action.facts.items():
-        if (only is None or name in only) and (shape := fact_shape(fact, repo)) is not None:
+        if (shape := fact_shape(fact, repo)) is not None:
             fields[name] = Field(shape, required=not fact.optional)
     return Record(fields)
 
 
-def context_shape(action: Action, repo: ControlRepo, facts: frozenset[str] | None = None) -> Record:
-    """The context of both tiers. `facts`: only these (what a request brings); None: all (what policies may name)."""
-    return Record(
-        {
-            "input": Field(record_of(action.input)),
-            "facts": Field(fact_fields(action, repo, facts)),
-            **_FIXED,
-        }
-    )
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What the policies of an action read: names of the context, of its input and of its facts. `*`: all of it."""
+
+    context: frozenset[str]
+    input: frozenset[str]
+    facts: frozenset[str]
+
+
+def context_shape(action: Action, repo: ControlRepo, reads: Reads | None = None) -> Record:
+    """The context of both tiers. `reads`: only this much (what a request brings); None: all (what policies may name)."""
+    input, facts = record_of(action.input), fact_fields(action, repo)
+    if reads is None:
+        return Record({"input": Field(input), "facts": Field(facts), **_FIXED})
+    parts = {"input": Field(_only(input, reads.input)), "facts": Field(_only(facts, reads.facts)), **_FIXED}
+    return _only(Record(parts), reads.context)
+
+
+def _only(whole: Record, names: frozenset[str]) -> Record:
+    return whole if ALL in names else Record({name: f for name, f in whole.fields.items() if name in names})
 
 
 @dataclass(frozen=True)
@@ -140,24 +152,20 @@ def _declared(attributes: Mapping[str, str]) -> dict[str, Field]:
     return {name: Field(shape, required=False) for name, shape in shapes.items() if shape is not None}
 
 
-def schema_of(
-    repo: ControlRepo, facts: Mapping[str, frozenset[str]] | None = None, only: str | None = None
-) -> CedarSchema:
+def schema_of(repo: ControlRepo, reads: Mapping[str, Reads] | None = None, only: str | None = None) -> CedarSchema:
     """The schema that policies are checked against.
 
-    For requests: `facts`, per catalog action those that a request brings; `only`, the one catalog action that is asked about.
+    For requests: `reads`, per catalog action what a request brings; `only`, the one catalog action that is asked about.
     """
-    return schema_over(tuple(repo.actions.values()) if only is None else (repo.actions[only],), repo, facts)
+    return schema_over(tuple(repo.actions.values()) if only is None else (repo.actions[only],), repo, reads)
 
 
-def schema_over(
-    actions: Sequence[Action], repo: ControlRepo, facts: Mapping[str, frozenset[str]] | None = None
-) -> CedarSchema:
+def schema_over(actions: Sequence[Action], repo: ControlRepo, reads: Mapping[str, Reads] | None = None) -> CedarSchema:
     """The schema of some actions of the catalog, with every group that they are in."""
     contexts: dict[str, Record] = {}
     resources: dict[str, str] = {}
     for action in actions:
-        context = context_shape(action, repo, None if facts is None else facts.get(action.id, frozenset()))
+        context = context_shape(action, repo, None if reads is None else reads[action.id])
         contexts |= dict.fromkeys(tiers(action.id), context)
         resources |= dict.fromkeys(tiers(action.id), "Customer" if action.needs_customer else "Tenant")
     return CedarSchema(actions, contexts, customer_shape(repo), caller_shape(repo), resources)

@@ -84,6 +84,8 @@ async def gather(
         names = rules.facts.with_needs(only)
     else:
         names = rules.gathered if given is None else rules.facts.with_needs(rules.needed, given)
+    if not names and rules.facts.money is None:
+        return Facts()
     return await _Gathering(rulebook, rules, request, situation, reader, now, given, tick).all(names)
 
 

@@ -13,6 +13,8 @@ from cxplane.domain.people import Caller
 from cxplane.domain.release import ControlRepo
 from cxplane.domain.values import Json
 
+ALL = "*"  # of what a policy reads: the whole record
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyMeta:
@@ -27,6 +29,8 @@ class PolicyMeta:
     obligations: Obligations
     text: str
     actions: frozenset[str] | None  # Cedar action and group names in its scope; None = any
+    context: frozenset[str]  # context.X that it reads; "*": all of it
+    input: frozenset[str]  # context.input.X that it reads; "*": all of it
     facts: frozenset[str]  # context.facts.X that it reads; "*": all of them
     roles: frozenset[str] = frozenset()  # roles in its principal scope; empty = not limited to a role
     kinds: frozenset[str] = frozenset()  # Agent, Person … in its principal scope; empty = all

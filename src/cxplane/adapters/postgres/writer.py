@@ -35,7 +35,6 @@ log = logging.getLogger("cxplane.store")
 
 BATCH = 200  # writes in one commit
 BATCH_BYTES = 8_000_000  # of JSON in one commit, a single write apart
-GATHER_S = 0.001  # how long a commit waits for more, where the one before had more than one write
 STALE_S = 1.0  # after that, how long appends took says nothing about now
 WAITING = 20_000  # writes that may wait before callers are sent away
 ANALYZE = (100, 1_000, 10_000)  # writes of a process after which the planner is told what the tables hold
@@ -85,7 +84,6 @@ class Writer:
         self._wake = asyncio.Event()
         self._closing = False
         self._written = 0
-        self._crowd = 0  # writes in the commit before
         self._append_s, self._measured = 0.0, 0.0
         self._looking: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run(), name="cxplane-writer")
@@ -130,8 +128,6 @@ class Writer:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            if self._crowd > 1:  # under load, a moment's wait makes fewer and larger commits
-                await asyncio.sleep(GATHER_S)
             batch: list[Waiting] = []
             size = 0
             while self._queue and len(batch) < BATCH and (not batch or size + len(self._queue[0].raw) <= BATCH_BYTES):
@@ -140,7 +136,6 @@ class Writer:
                     size += len(item.raw)
             if not batch:
                 continue
-            self._crowd = len(batch)
             try:
                 await self._send(batch)
             except StoreUnavailable as problem:
