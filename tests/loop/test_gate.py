@@ -127,7 +127,8 @@ async def test_a_stale_fact_source_refuses_and_names_the_fact(dsn: str) -> None:
         w.billing.fail("read", "500", "500")
         view = await w.ask(1000)
         assert view.decision == "refuse"
-        assert view.reasons[0]["code"] == "unavailable"
+        assert view.reasons[0]["code"] == "unavailable" and "Ask again in a minute" in view.next
+        assert (await w.plane.request(w.plane.caller("person:maria"), view.id)).next == view.next
         assert "account" in view.reasons[0]["text"]
 
 

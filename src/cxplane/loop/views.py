@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cxplane.domain.decision import Decision, Held, Refused
+from cxplane.domain.decision import Decision, Held, Reason, Refused, for_now
 from cxplane.domain.decision_body import obligations_body, reason_body
 from cxplane.domain.entries import decision_status, grounds_from, outcome_from
 from cxplane.domain.outcome import Outcome, Status
@@ -26,6 +26,13 @@ NEXT = {
     Status.REPLACED: "An approver changed it. See the request in `replaced_by`.",
     Status.STUCK: "Nobody can tell whether it was done. A person looks into the system and settles it.",
 }
+LATER = (
+    "Nothing was done: a system that policy needs a fact of does not answer. Ask again in a minute, as a new request."
+)
+
+
+def _next(status: Status, reasons: Sequence[Reason]) -> str:
+    return LATER if status is Status.REFUSED and for_now(reasons) else NEXT[status]
 
 
 def view_of_decision(
@@ -44,7 +51,7 @@ def view_of_decision(
         action=request.action,
         decision=decision.verdict.value,
         status=status.value,
-        next=NEXT[status],
+        next=_next(status, grounds.reasons),
         caller=request.caller.name,
         customer=request.customer,
         at=request.at,
@@ -82,6 +89,7 @@ def view_of_record(row: RequestRow, entries: Sequence[Entry]) -> RequestView:
             grounds = grounds_from(entry)
             view = replace(
                 view,
+                next=_next(Status(row.status), grounds.reasons),
                 reasons=tuple(reason_body(r) for r in grounds.reasons),
                 obligations=obligations_body(grounds.obligations),
                 determined_by=grounds.determined_by,
