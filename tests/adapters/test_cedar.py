@@ -14,7 +14,7 @@ from cxplane.adapters import cedar_answers as cedar_module
 from cxplane.adapters.cedar import CedarEngine
 from cxplane.adapters.cedar_answers import CedarPolicies
 from cxplane.adapters.cedar_canary import sing
-from cxplane.adapters.cedar_schema import schema_of
+from cxplane.adapters.cedar_schema import Reads, schema_of
 from cxplane.adapters.cedar_types import Record
 from cxplane.domain.errors import ControlError
 from cxplane.domain.people import Caller
@@ -261,6 +261,60 @@ def test_a_request_brings_only_what_the_action_s_policies_read(
         return set(shape.fields)
 
     assert inputs <= inside("input") and (len(inputs) > 1 or inside("input") == inputs) and inside("facts") == facts
+
+
+ATOMS = (
+    "context.input.amount > 1000",
+    'context.input has reason && context.input.reason like "*x*"',
+    'context.input has address && context.input.address has city && context.input.address.city == "Bonn"',
+    'context has input && context["input"]["dispute_id"] == "D1"',
+    'context.facts.account.status == "active"',
+    "context.facts has why",
+    "context.facts == context.facts",
+    "context has confirmed && context.confirmed",
+    "context has approver",
+    "context.assurance.level >= 2",
+    'context.consents.contains("service")',
+    'context.now > datetime("2026-01-01")',
+    'context.caller == {id: "fin", kind: "agent"}',
+    "{a: context} == {a: context}",
+    "(if context has customer then context else context).channel == context.mode",
+)
+CONDITIONS = st.recursive(
+    st.sampled_from(ATOMS).map(lambda atom: f"({atom})"),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["&&", "||"]), inner).map(lambda three: f"({' '.join(three)})"),
+        inner.map(lambda one: f"!{one}"),
+        st.tuples(inner, inner, inner).map(lambda three: "(if {} then {} else {})".format(*three)),
+    ),
+    max_leaves=5,
+)
+SEEN = st.fixed_dictionaries(
+    {},
+    optional={
+        "confirmed": st.booleans(),
+        "approver": st.just({"id": "maria", "roles": ["supervisor"]}),
+        "customer": st.just("c1"),
+        "assurance": st.just({"level": 1, "method": "none"}),
+        "input": st.just(
+            {"account_id": "A1", "dispute_id": "D2", "amount": 1, "reason": "xx", "address": {"city": "Bonn"}}
+        ),
+    },
+)
+
+
+@given(CONDITIONS, CONDITIONS, SEEN)
+@settings(max_examples=60, deadline=None)
+def test_what_policies_do_not_read_changes_no_answer(yes: str, no: str, seen: dict[str, Any]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        repo = w.repo(permit(yes) + forbid(no))
+        lean = ENGINE.compile(repo)
+        patch.setattr(cedar_module, "_reads", lambda metas: Reads(*(frozenset({"*"}),) * 3))
+        whole = ENGINE.compile(repo)
+    facts = {"account": w.ACCOUNT, "credits_30d": 100, "unused": w.ACCOUNT}
+    question = Question(w.FIN, CREDIT, "c1", {}, context(facts=facts, **seen))
+    answer = whole.answer(question)
+    assert answer.outcome in ("allow", "deny") and lean.answer(question) == answer
 
 
 def test_a_policy_that_uses_the_whole_context_brings_all_of_it() -> None:
