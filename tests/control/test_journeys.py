@@ -125,6 +125,7 @@ REFERENCES = [
     (LATE, "{signal: shop.b}", "{signal: shop.a}", "both:", "step both: two signals are named shop.a", ""),
     (LATE, "for: {each: number", "for: {each: steps", "for:", "step each_line: each item is called steps, which means something else", "item"),
     (LATE, "errors: [refused, too_late]", "errors: [refusd]", "errors:", "step pay_back: the error 'refusd' is raised by no step", "refused?"),
+    (LATE, "errors: [refused, too_late]", "errors: [[]]", "errors:", "step pay_back: catch.errors[0] must be the name of an error", "refused"),
     (LATE, "errors: [refused, too_late]", "errors: [checkpoint]", "errors:", "step pay_back: no catch takes the error checkpoint", "a person"),
     (LATE, "        remind: 1d", "        remind: 3d", "remind", "step may_i: remind: 3d never comes, as it is due after 2d", "shorter"),
     (LATE, "        default: false", "        default: maybe", "default: maybe", "step may_i: default: 'maybe' is no answer", ""),

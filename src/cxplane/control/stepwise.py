@@ -149,9 +149,11 @@ class StepRules:
     def _try(self, step: RawStep) -> None:
         for n, error in enumerate(as_list(as_map(step.said.get("catch")).get("errors"))):
             place: Path = ("catch", "errors", n)
+            if not isinstance(error, str):  # the shape is checked elsewhere
+                continue
             if error in UNCAUGHT:
                 self.wrong(step, place, f"no catch takes the error {error}", "delete it: a person gets the run then")
-            elif isinstance(error, str) and error not in self.errors:
+            elif error not in self.errors:
                 what = f"the error {short(error)} is raised by no step"
                 self.wrong(step, place, what, suggest(error, [e for e in self.errors if e not in UNCAUGHT]))
 
