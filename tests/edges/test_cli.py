@@ -171,11 +171,6 @@ class Terminal:
 
 
 @pytest.fixture
-def plane() -> SaidPlane:
-    return SaidPlane()
-
-
-@pytest.fixture
 def cx(plane: SaidPlane, capsys: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
     with edge(plane) as http:
         yield Terminal(http, capsys)

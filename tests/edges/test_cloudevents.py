@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import yaml
 from cxplane.domain.errors import Malformed
 from cxplane.edges.http.cloudevents import BATCH, EVENT, event, events, is_json
 from cxplane.edges.http.strict_json import NotTaken, parse
-from tests.edges.world import SaidPlane, edge, problem
+from tests.edges.world import SaidPlane, problem
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("CXPLANE_DATA_SETS", ROOT.parent / "shared" / "data")) / "cloudevents"
@@ -30,12 +29,6 @@ def plane() -> SaidPlane:
     said = SaidPlane()
     said.answer = TAKEN
     return said
-
-
-@pytest.fixture
-def http(plane: SaidPlane) -> Iterator[httpx.Client]:
-    with edge(plane) as client:
-        yield client
 
 
 def post(http: httpx.Client, body: Any, media: str = EVENT, **headers: str) -> httpx.Response:

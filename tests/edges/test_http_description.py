@@ -6,22 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
 
 from cxplane.edges.http.openapi import document
 from cxplane.edges.http.routes import ROUTES
-from tests.edges.world import SaidPlane, edge, problem
-
-
-@pytest.fixture
-def plane() -> SaidPlane:
-    return SaidPlane()
-
-
-@pytest.fixture
-def http(plane: SaidPlane) -> Iterator[httpx.Client]:
-    with edge(plane) as client:
-        yield client
+from tests.edges.world import SaidPlane, problem
 
 
 def test_the_description_is_openapi_31_and_covers_every_route(http: httpx.Client) -> None:

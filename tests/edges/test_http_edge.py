@@ -7,7 +7,6 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -20,17 +19,6 @@ from cxplane.edges.http.routes import ROUTES
 from tests.edges.world import AUTH, SaidPlane, edge, problem, view
 
 ASK = {"action": "billing.issue_credit", "customer": "c-1", "input": {"amount": 500}}
-
-
-@pytest.fixture
-def plane() -> SaidPlane:
-    return SaidPlane()
-
-
-@pytest.fixture
-def http(plane: SaidPlane) -> Iterator[httpx.Client]:
-    with edge(plane) as client:
-        yield client
 
 
 # asking --------------------------------------------------------------------------------------------------------

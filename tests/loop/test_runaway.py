@@ -47,6 +47,12 @@ do:
 """
 
 
+async def bound(here: Country, files: dict[str, str], bounds: str) -> None:
+    """A release of the same with these bounds of journeys, and it is live."""
+    await release(here.settings, {**files, "plane.yaml": files["plane.yaml"] + f"journeys: {{{bounds}}}\n"})
+    await here.plane.live.follow()
+
+
 async def stuck(here: Country) -> RunRow:
     """The one run that is stuck in the end."""
     while True:
@@ -91,8 +97,7 @@ async def test_so_does_a_ring_of_journeys_at_the_depth_that_the_operator_wrote(d
         assert len(await all_runs(here)) == 17
         await here.plane.steer(here.maria, run.id, "cancel")
         await here.until(run.id)
-        await release(here.settings, {**files, "plane.yaml": files["plane.yaml"] + "journeys: {depth: 3}\n"})
-        await here.plane.live.follow()
+        await bound(here, files, "depth: 3")
         await here.signal("ping.wanted", "k", id="2")
         run = await asyncio.wait_for(stuck(here), 30)
         assert (run.journey, run.error) == ("pong", "runaway at step other")
@@ -101,10 +106,8 @@ async def test_so_does_a_ring_of_journeys_at_the_depth_that_the_operator_wrote(d
 
 async def test_a_journey_that_starts_itself_twice_stops_at_as_many_runs_as_the_plane_allows(dsn: str) -> None:
     files = journeys(twins=TWINS)
-    bounded = {**files, "plane.yaml": files["plane.yaml"] + "journeys: {runs: 10}\n"}
     async with country(dsn, twins=TWINS) as here:
-        await release(here.settings, bounded)
-        await here.plane.live.follow()
+        await bound(here, files, "runs: 10")
         await here.signal("echo.heard", "k")
         async with asyncio.timeout(60):
             while any(run.status not in ("done", "stuck") for run in await all_runs(here)):
@@ -126,15 +129,12 @@ async def test_a_journey_that_starts_itself_twice_stops_at_as_many_runs_as_the_p
 
 async def test_a_run_that_was_one_too_many_goes_on_where_the_operator_allows_more(dsn: str) -> None:
     files = journeys(ping=PING, pong=PONG)
-    said = files["plane.yaml"]
     async with country(dsn, ping=PING, pong=PONG) as here:
-        await release(here.settings, {**files, "plane.yaml": said + "journeys: {depth: 6, runs: 1}\n"})
-        await here.plane.live.follow()
+        await bound(here, files, "depth: 6, runs: 1")
         await here.signal("ping.wanted", "k")
         run = await asyncio.wait_for(stuck(here), 30)
         assert run.error is not None and len(await all_runs(here)) == 4
-        await release(here.settings, {**files, "plane.yaml": said + "journeys: {depth: 6, runs: 4}\n"})
-        await here.plane.live.follow()
+        await bound(here, files, "depth: 6, runs: 4")
         await here.plane.steer(here.maria, run.id, "retry")
         assert (await here.until(run.id)).run.status == "done"
         last = await asyncio.wait_for(stuck(here), 30)
@@ -155,10 +155,8 @@ async def test_what_a_run_sent_and_started_is_told_by_the_record(dsn: str) -> No
 
 async def test_a_run_that_waits_a_moment_in_a_loop_is_stuck_and_a_higher_bound_lets_it_go_on(dsn: str) -> None:
     files = journeys(naps=NAPS)
-    bounded = {**files, "plane.yaml": files["plane.yaml"] + "journeys: {steps: 10, within: 1h}\n"}
     async with country(dsn, naps=NAPS) as here:
-        await release(here.settings, bounded)
-        await here.plane.live.follow()
+        await bound(here, files, "steps: 10, within: 1h")
         run = await here.start("naps", customer=None)
         view = await here.until(run, "stuck")
         assert view.run.error == "runaway at step nap" and await naps(here, run) == 5

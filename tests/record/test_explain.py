@@ -38,6 +38,7 @@ REQUEST = ActionRequest(
     candidates=(Candidate("billing.waive_fee", 0.4, "the fee is paid already"),),
 )
 LIMIT = Reason("policy", "Above 5.00 a supervisor decides", Verdict.HOLD, "ai-limit", "policies/credits.cedar", 12)
+SILENT = Reason("unavailable", "'account' could not be had: no answer", Verdict.REFUSE, where="account")
 GROUNDS = Grounds(
     release="abcdef123456" + "0" * 52,
     at=T + timedelta(milliseconds=4),
@@ -141,6 +142,11 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
             ),
             "refused",
             "Change what the reasons name, then ask again: Above 5.00",
+        ),
+        (
+            (asked(), decision_entry(Refused(REQUEST, replace(GROUNDS, reasons=(SILENT,))))),
+            "refused",
+            "Ask again, as a new request, when the system that the fact comes from answers.",
         ),
         (
             (

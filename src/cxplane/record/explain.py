@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from cxplane.domain.decision import Reason, Verdict, for_now
 from cxplane.domain.entries import is_intent, judged_at, key_from
 from cxplane.domain.outcome import Status
 from cxplane.domain.record import Entry
@@ -220,7 +221,12 @@ def _next(stands: str, told: Mapping[str, Any]) -> str:
             until = f" by {moment(approval['expires_at'], told['zone'])}" if approval and approval["expires_at"] else ""
             return f"Wait for {who} to decide{until}; without an answer it ends as: {(approval or {}).get('default', 'refuse')}."
         case Status.REFUSED:
-            texts = [r["text"] for d in told["decisions"][-1:] for r in d["reasons"] if r["effect"] == "refuse"]
+            last = [r for d in told["decisions"][-1:] for r in d["reasons"]]
+            if for_now(Reason(r["code"], r["text"], Verdict(r["effect"])) for r in last):
+                return (
+                    "Nothing was done. Ask again, as a new request, when the system that the fact comes from answers."
+                )
+            texts = [r["text"] for r in last if r["effect"] == "refuse"]
             return "Change what the reasons name, then ask again" + (f": {texts[0]}" if texts else ".")
         case Status.REJECTED | Status.EXPIRED:
             return "Ask anew if it is still wanted; what the approver said tells what to change."
