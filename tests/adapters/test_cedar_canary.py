@@ -9,7 +9,7 @@ import cedarpy
 import pytest
 
 from cxplane.adapters.cedar import CedarEngine
-from cxplane.adapters.cedar_answers import CedarPolicies
+from cxplane.adapters.cedar_answers import CedarPolicies, Put
 from cxplane.adapters.cedar_canary import sing
 from cxplane.adapters.cedar_schema import groups
 from cxplane.ports.policy import Question
@@ -44,13 +44,13 @@ def test_one_group_that_one_tier_of_one_action_is_not_known_to_be_in(
 def test_roles_that_are_not_known_where_one_action_is_asked_about(
     policies: CedarPolicies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = CedarPolicies._request
+    entities = Put.entities
 
-    def without_roles(self: CedarPolicies, question: Question) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        request, entities = put(self, question)
-        return request, [{**e, "parents": []} for e in entities] if question.action == LAST else entities
+    def without_roles(self: Put) -> str:
+        told = json.loads(entities(self))
+        return json.dumps([{**e, "parents": []} for e in told] if self.action == LAST else told)
 
-    monkeypatch.setattr(CedarPolicies, "_request", without_roles)
+    monkeypatch.setattr(Put, "entities", without_roles)
     said = {f"a forbid on the group {group} did not stop {LAST}" for group in groups(REPO.actions[LAST])}
     assert set(sing(policies, REPO)) == said
 

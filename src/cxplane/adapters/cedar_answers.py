@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import cedarpy
@@ -36,6 +37,7 @@ _OUTCOME = {cedarpy.Decision.Allow: "allow", cedarpy.Decision.Deny: "deny"}
 _BY_POLICY = re.compile(r"policy `(policy\d+)`")
 
 
+KEPT = 4096  # answers of one release: 32 bytes and a little each
 CANARY = Caller(CallerKind.AGENT, "cxplane-canary", roles=frozenset({"cxplane-canary"}))
 
 
@@ -45,6 +47,7 @@ class Slice:
 
     policies: cedarpy.PolicySet
     ids: Mapping[str, str]
+    who: bool = True  # whether any of them can tell one customer from another by more than attributes
 
 
 class CedarPolicies:
@@ -62,6 +65,7 @@ class CedarPolicies:
         for action in repo.actions.values():
             one = cedarpy.Schema.from_json_str(json.dumps(schema_of(repo, reads, action.id).json))
             self._schemas.update(dict.fromkeys(tiers(action.id), one))
+        self._given: dict[bytes, Answer] = {}  # to what was asked before, by the hash of all that policy saw
         self.slices = self._sliced(chunks, metas)
 
     def facts_for(self, action: str) -> frozenset[str]:
@@ -71,10 +75,25 @@ class CedarPolicies:
         return self._covering.get(action, ())
 
     def answer(self, question: Question) -> Answer:
+        """The same question of the same policies has the same answer: a yes or a no is kept, and given again."""
         found = self.slices.get(question.action)
         if found is None:
             return Answer("no_decision", (), ("the action is not in the catalog",))
-        return self.answer_by(question, found.policies, found.ids)
+        try:
+            put = self._put(question)
+        except Unfit as problem:
+            return Answer("no_decision", (), (f"{problem}, as the schema wants",))
+        except Exception as problem:
+            return Answer("error", (), (f"the question could not be put ({type(problem).__name__})",))
+        seen = put.seen(found.who)
+        if seen is not None and (given := self._given.get(seen)) is not None:
+            return given
+        answer = self._evaluated(put, found.policies, found.ids)
+        if seen is not None and answer.outcome in ("allow", "deny"):
+            while len(self._given) >= KEPT:
+                self._given.pop(next(iter(self._given)))  # the oldest
+            self._given[seen] = answer
+        return answer
 
     def _sliced(self, chunks: Sequence[Chunk], metas: Sequence[PolicyMeta]) -> Mapping[str, Slice]:
         """For each Cedar action, the policies whose action scope it is in: cost follows those, not all there are.
@@ -94,23 +113,27 @@ class CedarPolicies:
             policies = cedarpy.PolicySet.from_str("\n".join(chunks[n].text for n in chosen))
             if len(policies) != len(chosen):
                 raise ControlError([Mistake("policies", 0, "the policies cannot be told apart", "end each with `;`")])
-            slices[name] = Slice(policies, {f"policy{k}": metas[n].id for k, n in enumerate(chosen)})
+            ids = {f"policy{k}": metas[n].id for k, n in enumerate(chosen)}
+            slices[name] = Slice(policies, ids, who=any(metas[n].who for n in chosen))
         return slices
 
     def answer_by(self, question: Question, policies: cedarpy.PolicySet, ids: Mapping[str, str]) -> Answer:
-        """The one way to an answer, for requests and for the canary. Never raises."""
+        """For the canary too: the engine itself, whatever was asked before. Never raises."""
         try:
-            request, entities = self._request(question)
-            schema = self._schemas[question.action]
+            put = self._put(question)
         except Unfit as problem:
             return Answer("no_decision", (), (f"{problem}, as the schema wants",))
         except Exception as problem:
             return Answer("error", (), (f"the question could not be put ({type(problem).__name__})",))
+        return self._evaluated(put, policies, ids)
+
+    def _evaluated(self, put: Put, policies: cedarpy.PolicySet, ids: Mapping[str, str]) -> Answer:
         try:
+            schema = self._schemas[put.action]
             result = cedarpy.is_authorized(
-                request,
+                put.request(),
                 policies,
-                cedarpy.Entities.from_json_str(_text(entities), schema=schema),
+                cedarpy.Entities.from_json_str(put.entities(), schema=schema),
                 schema=schema,
             )
             determining, complaints = result.diagnostics.reasons, result.diagnostics.errors
@@ -127,7 +150,8 @@ class CedarPolicies:
             return Answer("error", (), ("it was allowed by no policy",))
         return Answer(outcome, tuple(sorted(ids[p] for p in determining)))
 
-    def _request(self, question: Question) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _put(self, question: Question) -> Put:
+        """Raises Unfit, and whatever a value that is no JSON makes the encoder raise."""
         if question.action not in self.schema.contexts:
             raise Unfit("the action", "in the catalog")
         context: dict[str, Json] = dict(question.context)
@@ -135,14 +159,14 @@ class CedarPolicies:
             context.setdefault("now", question.now)
         fitted = self.schema.contexts[question.action].fit(context, "context")
         caller = question.caller
-        principal = {"type": caller.kind.cedar, "id": caller.id}
-        entities: list[dict[str, Any]] = [
+        attributes = self.schema.caller.fit({**caller.attributes, "team": caller.team}, "caller")
+        principal = _encode(
             {
-                "uid": principal,
-                "attrs": self.schema.caller.fit({**caller.attributes, "team": caller.team}, "caller"),
+                "uid": {"type": caller.kind.cedar, "id": caller.id},
+                "attrs": attributes,
                 "parents": [{"type": "Role", "id": role} for role in sorted(caller.roles)],
             }
-        ]
+        )
         if self.schema.resources[question.action] == "Customer":
             if question.customer is None:
                 raise Unfit("the customer", "named")
@@ -150,14 +174,59 @@ class CedarPolicies:
             attributes = self.schema.customer.fit(question.attributes, "customer")
         else:
             resource, attributes = {"type": "Tenant", "id": self._tenant}, {}
-        entities.append({"uid": resource, "attrs": attributes, "parents": []})
-        request = {
-            "principal": principal,
-            "action": {"type": "Action", "id": question.action},
-            "resource": resource,
-            "context": _text(fitted),
+        return Put(question, principal, resource, _encode(attributes), _encode(fitted), timeless="now" not in fitted)
+
+
+class Put:
+    """A question as the engine is asked it: what policies do not read is not in it."""
+
+    __slots__ = ("_attributes", "_caller", "_context", "_principal", "_resource", "_timeless", "action")
+
+    def __init__(
+        self,
+        question: Question,
+        principal: bytes,
+        resource: dict[str, str],
+        attributes: bytes,
+        context: bytes,
+        *,
+        timeless: bool,
+    ) -> None:
+        """`timeless`: no policy looks at the clock. The bytes are JSON."""
+        self.action, self._caller = question.action, question.caller
+        self._principal, self._resource, self._attributes, self._context = principal, resource, attributes, context
+        self._timeless = timeless
+
+    def seen(self, who: bool) -> bytes | None:
+        """A hash of all that policy sees; None where that is never twice the same. `who`: it sees which customer it is."""
+        if not self._timeless:
+            return None
+        customer = self._resource["id"] if who else ""
+        return sha256(
+            b"%d %d %d|%b%b%b%b%b"
+            % (
+                len(self._principal),
+                len(self._attributes),
+                len(self._context),
+                self._principal,
+                self._attributes,
+                self._context,
+                self.action.encode(),
+                b"|" + customer.encode(),
+            )
+        ).digest()
+
+    def request(self) -> dict[str, Any]:
+        return {
+            "principal": {"type": self._caller.kind.cedar, "id": self._caller.id},
+            "action": {"type": "Action", "id": self.action},
+            "resource": self._resource,
+            "context": self._context.decode(),
         }
-        return request, entities
+
+    def entities(self) -> str:
+        resource = b'{"uid":%b,"attrs":%b,"parents":[]}' % (_encode(self._resource), self._attributes)
+        return (b"[%b,%b]" % (self._principal, resource)).decode()
 
 
 def _text(value: Any) -> str:

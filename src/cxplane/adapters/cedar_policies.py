@@ -20,6 +20,7 @@ from cxplane.ports.policy import ALL, PolicyMeta
 
 ANNOTATIONS = ("id", "reason", "owner", "approvers", "require", "cites", "expires", "default")
 _CONTEXT = {"Var": "context"}
+_RESOURCE = {"Var": "resource"}
 _INPUT, _FACTS = ({".": {"left": _CONTEXT, "attr": name}} for name in ("input", "facts"))
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 _PIECE = re.compile(r'(?P<skip>\s+|//[^\n]*)|(?P<text>"(?:\\.|[^"\\])*")|(?P<mark>.)', re.DOTALL)
@@ -144,6 +145,7 @@ def _meta(chunk: Chunk, repo: ControlRepo, mistakes: list[Mistake]) -> PolicyMet
         context=frozenset(_names(conditions, _CONTEXT)),
         input=frozenset(_names(conditions, _INPUT)),
         facts=frozenset(_names(conditions, _FACTS)),
+        who=_asks_who(policy["resource"], conditions),
         roles=frozenset(roles),
         kinds=kinds,
     )
@@ -249,3 +251,24 @@ def _names(node: Any, of: Mapping[str, Any]) -> set[str]:
             if inner["left"] == _CONTEXT:  # another part of it
                 return set()
     return {name for value in node.values() for name in _names(value, of)}
+
+
+def _asks_who(scope: Mapping[str, Any], conditions: Any) -> bool:
+    """Whether it matters which customer it is; attributes (`resource.X`, `resource has X`) are not meant."""
+    anyone = scope["op"] == "All" or (scope["op"] == "is" and "in" not in scope)
+    return not anyone or _mentions(conditions)
+
+
+def _mentions(node: Any) -> bool:
+    """The customer as a whole, in any way but to read an attribute."""
+    if isinstance(node, list):
+        return any(_mentions(item) for item in node)
+    if not isinstance(node, Mapping):
+        return False
+    if node == _RESOURCE:
+        return True
+    for op in (".", "has"):
+        inner = node.get(op)
+        if isinstance(inner, Mapping) and inner.get("left") == _RESOURCE:
+            return False
+    return any(_mentions(value) for value in node.values())

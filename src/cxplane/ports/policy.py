@@ -32,6 +32,7 @@ class PolicyMeta:
     context: frozenset[str]  # context.X that it reads; "*": all of it
     input: frozenset[str]  # context.input.X that it reads; "*": all of it
     facts: frozenset[str]  # context.facts.X that it reads; "*": all of them
+    who: bool  # whether it can tell one customer from another by more than attributes: it names one, or compares
     roles: frozenset[str] = frozenset()  # roles in its principal scope; empty = not limited to a role
     kinds: frozenset[str] = frozenset()  # Agent, Person … in its principal scope; empty = all
 
