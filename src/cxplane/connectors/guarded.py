@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext, suppress
 from enum import StrEnum
 
 from cxplane.connectors.failures import NotTheSystem
@@ -141,12 +141,12 @@ class Guarded:
         self._guards = guards or Guards()
 
     async def read(self, action: Action, input: JsonObject, *, timeout_s: float) -> Reply:
-        async with self._place(action, timeout_s) as left_s:
-            return await self._inner.read(action, input, timeout_s=left_s)
+        return await self._placed(action, timeout_s, lambda left_s: self._inner.read(action, input, timeout_s=left_s))
 
     async def write(self, action: Action, allowed: Allowed, *, timeout_s: float) -> Reply:
-        async with self._place(action, timeout_s) as left_s:
-            return await self._inner.write(action, allowed, timeout_s=left_s)
+        return await self._placed(
+            action, timeout_s, lambda left_s: self._inner.write(action, allowed, timeout_s=left_s)
+        )
 
     async def preview(self, action: Action, input: JsonObject) -> JsonObject:
         return await self._inner.preview(action, input)
@@ -158,9 +158,8 @@ class Guarded:
     async def aclose(self) -> None:
         await self._inner.aclose()
 
-    @asynccontextmanager
-    async def _place(self, action: Action, timeout_s: float) -> AsyncIterator[float]:
-        """A place and a turn, with the seconds that are left for the call."""
+    async def _placed(self, action: Action, timeout_s: float, call: Callable[[float], Awaitable[Reply]]) -> Reply:
+        """The call, once it has a place and a turn, with the seconds that are left for it."""
         began = time.monotonic()
         system = self._systems.get(action.system) or System(id=action.system, owner="")
         breaker = self._guards.breaker(system)
@@ -178,8 +177,9 @@ class Guarded:
             probe = breaker.enter()
             well: bool | None = None
             try:
-                yield timeout_s - (time.monotonic() - began)
+                reply = await call(timeout_s - (time.monotonic() - began))
                 well = True
+                return reply
             except NotTheSystem:
                 raise
             except SystemFailure as failure:

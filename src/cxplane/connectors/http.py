@@ -203,7 +203,7 @@ class HttpConnector:
         sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "cxplane", **headers}
         body: bytes | None = None
         if message.body is not None:
-            body = json.dumps(message.body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+            body = _ENCODER.encode(message.body).encode()
             sent["Content-Type"] = "application/json"
         return await self._lines.send(
             message.method, target, sent, body, most=self._max_reply, timeout_s=timeout_s, progress=progress
@@ -287,7 +287,7 @@ def _json(raw: bytes, headers: Mapping[str, str]) -> Json:
     if not raw.strip():
         return {}
     try:
-        return json.loads(raw, parse_int=_whole, parse_constant=_no_constant)
+        return _DECODER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
     except (ValueError, RecursionError):
         raise WrongReply("the reply is not JSON that we can use") from None
 
@@ -301,6 +301,10 @@ def _whole(text: str) -> int:
 
 def _no_constant(text: str) -> Json:
     raise ValueError("no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _retry_after(text: str | None) -> float | None:
