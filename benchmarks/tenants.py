@@ -42,7 +42,8 @@ async def burst(writer: Writer, name: str, writes: int, at_once: int) -> float:
 
     async def one() -> None:
         for n in left:
-            await writer.append(governed(f"{name}-{n}"))
+            write = governed(f"{name}-{n}")
+            await writer.append(write, [entry.private for entry in write.entries])
 
     began = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(at_once)))

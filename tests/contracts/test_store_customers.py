@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from cxplane.adapters.postgres.store import PostgresStore
@@ -13,6 +14,7 @@ from cxplane.domain.customer_entries import (
     customer_consented,
     fact_recorded,
 )
+from cxplane.domain.record import Appended, AsSeen, Changed, NewEntry, Write
 from tests.contracts.writes import (
     NOW,
     T,
@@ -109,3 +111,30 @@ async def test_the_situation_is_read_at_once(store: PostgresStore) -> None:
         NOW,
     )
     assert (await store.situation("other", "c1", "con1")).customer is None
+
+
+async def test_what_was_decided_by_a_customer_as_seen_is_kept_only_while_it_is_so(store: PostgresStore) -> None:
+    by = {"actor": "system:crm", "at": NOW}
+    await store.append(Write(T, (customer_changed("c1", attributes={"a": 1}, identities=[], **by),)))
+    await store.append(Write(T, (conversation_opened("talk", customer="c1", channel="chat", **by),)))
+
+    async def seen(conversation: str | None) -> AsSeen:
+        situation = await store.situation(T, "c1", conversation)
+        assert situation.version is not None
+        return AsSeen("c1", conversation, situation.version)
+
+    alone, talking = await seen(None), await seen("talk")
+    note = NewEntry("note", "s1", NOW, "x", {})
+    for known in (alone, talking):
+        assert isinstance(await store.append(Write(T, (note,), as_seen=known)), Appended)
+    recorded = fact_recorded("talk", name="confirmed", value=True, customer="c1", **by)
+    await store.append(Write(T, (recorded,)))
+    assert isinstance(await store.append(Write(T, (note,), as_seen=alone)), Appended)
+    assert await store.append(Write(T, (note,), as_seen=talking)) == Changed("c1")
+    await store.append(Write(T, (customer_changed("c1", attributes={"a": 1}, identities=[], **by),)))
+    before = len(await store.stream(T, "s1"))
+    for known in (alone, talking, replace(alone, customer="nobody"), replace(alone, version="")):
+        assert await store.append(Write(T, (note,), as_seen=known)) == Changed(known.customer)
+    assert len(await store.stream(T, "s1")) == before
+    assert isinstance(await store.append(Write(T, (note,), as_seen=await seen("talk"))), Appended)
+    assert (await store.situation(T, None, None)).version is None

@@ -188,7 +188,7 @@ FUNCTIONS = {
     "ensure_month": "select 1 where cxplane.ensure_month('2031-01-01') is null",
 }
 HARMLESS = {
-    "append_only", "claim_id", "frees", "settled", "fresh_epoch", "lock_runs", "pgqueuer_no_log", "revive_runs", "ensure_month",
+    "append_only", "claim_id", "frees", "freed_by", "settled", "fresh_epoch", "lock_runs", "pgqueuer_no_log", "revive_runs", "ensure_month",
     "lock_keys", "release_json", "line", "leaf",
 }  # they read and write no row with a tenant, or only those of the session  # fmt: skip
 

@@ -96,3 +96,4 @@ class Situation:
     conversation_known: bool = True  # True also where the request names none
     conversation_customer: str | None = None
     recorded: Mapping[str, Recorded] = field(default_factory=dict)
+    version: str | None = field(default=None, compare=False)  # of all that, as the store has it: see `record.AsSeen`

@@ -79,6 +79,14 @@ class Obligations:
     default: str = "refuse"  # what happens when nobody answers: refuse (the only safe one), or escalate:<role>
 
 
+@dataclass(slots=True)
+class Took:
+    """How long a decision took, told once it is made. Milliseconds."""
+
+    ms: float = 0.0
+    facts_ms: float = 0.0  # of it, having the facts
+
+
 @dataclass(frozen=True, slots=True)
 class Grounds:
     """Everything that led to a decision, enough to explain and to repeat it."""
@@ -94,8 +102,7 @@ class Grounds:
     mode: str = "act"
     money: int | None = None  # minor units that count against budgets
     approver: str | None = None
-    took_ms: float = 0.0
-    facts_ms: float = 0.0  # of it, having the facts
+    took: Took = field(default_factory=Took, compare=False)
     over: BudgetExhausted | None = None  # the budget that had no room
 
 

@@ -36,21 +36,6 @@ class NewEntry:
     subject: str | None = None  # whose key seals `private` (see `subject_of`); None: the tenant's own
     data: tuple[str, ...] = ()  # data classes of the action it is about; they say how long `private` is kept
 
-    def keeping(self, private: JsonObject) -> NewEntry:
-        """The same with another `private`. Written out, as it is done for every entry: `replace` takes twice as long."""
-        return NewEntry(
-            self.kind,
-            self.stream,
-            self.at,
-            self.actor,
-            self.body,
-            private,
-            self.release,
-            self.cause,
-            self.subject,
-            self.data,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
@@ -139,8 +124,17 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True)
+class AsSeen:
+    """What a decision saw of a customer and a conversation, some time ago. `version`: that of the situation."""
+
+    customer: str | None
+    conversation: str | None
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
-    """All of it or nothing. Checked in this order: fence, new signal, new run, new request, expected status, claim, reservations.
+    """All of it or nothing. Checked in this order: fence, as seen, new signal, new run, new request, expected status, claim, reservations.
 
     An entry that decides an approval is taken only while that approval is open: else Moved, with the status `decided`.
     """
@@ -148,6 +142,7 @@ class Write:
     tenant: str
     entries: tuple[NewEntry, ...]
     fence: Fence | None = None  # fails with Fenced if somebody else holds the run by now
+    as_seen: AsSeen | None = None  # fails with Changed if the customer or the conversation is not as it was
     new_signal: str | None = None  # fails with SignalTaken if a signal of this id is on record
     new_run: NewRun | None = None  # fails with RunTaken
     new_request: str | None = None  # fails with RequestTaken if a request of this id exists
@@ -169,6 +164,13 @@ class Fenced:
     """The run has another holder by now: what this one wanted to write is void."""
 
     run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The customer or the conversation is not as it was seen: judge again."""
+
+    customer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ class BudgetExhausted:
     allowed: int
 
 
-AppendResult = Appended | Fenced | SignalTaken | RunTaken | RequestTaken | Moved | KeyTaken | BudgetExhausted
+AppendResult = Appended | Fenced | Changed | SignalTaken | RunTaken | RequestTaken | Moved | KeyTaken | BudgetExhausted
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from cxplane.decide.budgets import reservations
 from cxplane.decide.facts import gather
 from cxplane.decide.judge import exhausted, judge
 from cxplane.decide.standing import objections
+from cxplane.domain.customer import Situation
 from cxplane.domain.decision import Allowed, Decision, Held, Refused
 from cxplane.domain.entries import approval_opened, decision_entry, outcome_entry, request_entry
 from cxplane.domain.errors import Conflict, Malformed, StoreError, StoreUnavailable, SystemFailure
@@ -27,7 +28,9 @@ from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller
 from cxplane.domain.record import (
     Appended,
+    AsSeen,
     BudgetExhausted,
+    Fence,
     KeyClaim,
     KeyTaken,
     Moved,
@@ -74,6 +77,31 @@ class Stage:
             self._telemetry.observe("stage_seconds", time.perf_counter() - self._began, {"stage": self._name})
 
 
+class Seen:
+    """The situation of a customer as it was last read, so that it need not be read at each step.
+
+    What is decided by it goes on record only if it is still so (`Write.as_seen`).
+    """
+
+    __slots__ = ("about", "situation")
+
+    def __init__(self) -> None:
+        self.situation: Situation | None = None
+        self.about: tuple[str | None, str | None] = (None, None)
+
+    def of(self, request: ActionRequest) -> Situation | None:
+        return self.situation if self.about == (request.customer, request.conversation) else None
+
+    def as_seen(self, request: ActionRequest) -> AsSeen | None:
+        found = self.of(request)
+        if found is None or found.version is None:
+            return None
+        return AsSeen(request.customer, request.conversation, found.version)
+
+    def forget(self) -> None:
+        self.situation = None
+
+
 class Gate:
     """Judges requests and carries out what is allowed. There is no other way to an action."""
 
@@ -94,14 +122,20 @@ class Gate:
 
     # judging -------------------------------------------------------------------------------------
 
-    async def judged(self, live: Live, request: ActionRequest, *, approver: Caller | None = None) -> Decision:
-        """Facts in, decision out; nothing is recorded or done yet."""
+    async def judged(
+        self, live: Live, request: ActionRequest, *, approver: Caller | None = None, seen: Seen | None = None
+    ) -> Decision:
+        """Facts in, decision out; nothing is recorded or done yet. `seen`: what is known of the customer, from a moment ago."""
         began = time.perf_counter()
         known = request.action if live.rulebook.action(request.action) else UNKNOWN
         with self.telemetry.span("decide", {"cxplane.action": known}):
             now = self.clock.business_now()
-            with self.stage("situation"):
-                situation = await self.store.situation(self.tenant, request.customer, request.conversation)
+            situation = seen.of(request) if seen is not None else None
+            if situation is None:
+                with self.stage("situation"):
+                    situation = await self.store.situation(self.tenant, request.customer, request.conversation)
+                if seen is not None:
+                    seen.situation, seen.about = situation, (request.customer, request.conversation)
             gathering = time.perf_counter()
             with self.stage("facts"):
                 against = objections(live.rulebook, request, situation)
@@ -111,7 +145,7 @@ class Gate:
                 decision = judge(live.rulebook, request, situation, facts, now, approver, against=against)
             self.telemetry.note({"cxplane.request": request.id, "cxplane.verdict": decision.verdict.value})
         took_s = time.perf_counter() - began
-        decision = replace(decision, grounds=replace(decision.grounds, took_ms=took_s * 1000, facts_ms=facts_s * 1000))
+        decision.grounds.took.ms, decision.grounds.took.facts_ms = took_s * 1000, facts_s * 1000
         self.telemetry.observe("decision_seconds", took_s)
         self.telemetry.count("decisions_total", {"action": known, "verdict": decision.verdict.value})
         return decision
@@ -187,6 +221,8 @@ class Gate:
         expect: tuple[str, str] | None = None,
         over_budget: bool = False,
         known: bool = False,
+        fence: Fence | None = None,
+        as_seen: AsSeen | None = None,
     ) -> tuple[Write, str | None]:
         """What puts a decision on record, with all that it takes; and the approval that it opens."""
         request = decision.request
@@ -219,6 +255,8 @@ class Gate:
         write = Write(
             tenant=self.tenant,
             entries=tuple(entries),
+            fence=fence,
+            as_seen=as_seen,
             new_request=None if known else request.id,
             expect=expect,
             claim=claim,

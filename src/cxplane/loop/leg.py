@@ -26,7 +26,8 @@ from cxplane.domain.entries import (
 )
 from cxplane.domain.errors import Conflict, Malformed, NotFound
 from cxplane.domain.outcome import Outcome, Status
-from cxplane.domain.record import Appended, Fenced, Mail, NewEntry, TakenRun, Write
+from cxplane.domain.record import Appended, Changed, Fenced, Mail, NewEntry, TakenRun, Write
+from cxplane.domain.request import ActionRequest
 from cxplane.domain.run import (
     INTERNAL,
     AskAction,
@@ -52,7 +53,7 @@ from cxplane.journeys.migrate import carried, preview, whole
 from cxplane.journeys.program import Program
 from cxplane.loop.asking import Asked, request_for, stays
 from cxplane.loop.finding_out import find_out
-from cxplane.loop.gate import FIRST_LOOK, Gate
+from cxplane.loop.gate import FIRST_LOOK, Gate, Seen
 from cxplane.loop.lineage import Runaway
 from cxplane.loop.live import Live
 from cxplane.loop.mail import event_of, run_of, settled_by, settled_outcome, stands, time_come, word
@@ -100,7 +101,9 @@ class Leg:
         self._why: list[str] = []
         self._asks: list[Asked] = []
         self._doing: dict[asyncio.Task[Outcome], Allowed] = {}
+        self._alone: tuple[Live, Allowed] | None = None  # the only one to do: no task of its own is needed
         self._target: tuple[str, Program | None] | None = None  # release and definition that it is told to go by
+        self._seen = Seen()
         self._more = False
         self._changed = False
         self._input_weight, self._state_weight = weight(taken.input), weight(state)
@@ -126,8 +129,9 @@ class Leg:
                 if self._asks:
                     await self._begin()
                     if self._events:
+                        self._side_by_side()
                         continue
-                if self._doing:
+                if self._doing or self._alone:
                     await self._one_ends()
                     continue
                 if self._events or await self._withdraw():
@@ -231,7 +235,7 @@ class Leg:
             self._why.append(word(event))
             if self._weight(step.state) > MOST_STATE and not isinstance(event, Told):  # a person may always end it
                 raise Runaway(f"its state is larger than {MOST_STATE // 1000} kB; keep ids and amounts, not documents")
-            self._run = replace(self._run, state=step.state)
+            self._run = self._run.going(step.state)
             self._went += step.went
             self._changed = self._changed or step.state != before or bool(step.went)
             for effect in step.effects:
@@ -286,6 +290,7 @@ class Leg:
         """Judge what is asked for; put it on record with the state; begin what is allowed."""
         asks, self._asks = self._asks, []
         live = self._gate.releases.need()
+        alone = len(asks) == 1 and not self._doing
         for ask in asks:
             known = await self._store.request(self._tenant, ask.request) if self._broken_off else None
             if known is not None:  # an earlier holder asked it
@@ -301,17 +306,27 @@ class Leg:
             except Conflict as problem:
                 self._events.append(Settled(ask.request, Status.FAILED, error=str(problem), kind="refused"))
                 continue
-            decision = await self._gate.judged(live, request)
-            match decision:
-                case Refused():
-                    self._note(live, decision)
-                    self._events.append(settled_by(decision))
-                case Allowed() if not live.rulebook.rules[request.action].action.writes:
-                    outcome = await self._gate.carry_out(live, decision, self._systems(live))
-                    self._pending += self._gate.read_entries(live, decision, outcome)
-                    self._events.append(settled_outcome(outcome, read=True))
-                case _:
-                    await self._put(live, decision)
+            while not await self._decide(live, request, alone=alone):
+                self._seen.forget()
+
+    async def _decide(self, live: Live, request: ActionRequest, *, alone: bool) -> bool:
+        """False if what is known of the customer is not so any more."""
+        known = self._seen.of(request) is not None
+        decision = await self._gate.judged(live, request, seen=self._seen)
+        writes = isinstance(decision, Allowed) and live.rulebook.rules[request.action].action.writes
+        if known and not writes:  # only such a write is put on record on condition that it is
+            return False
+        match decision:
+            case Refused():
+                self._note(live, decision)
+                self._events.append(settled_by(decision))
+            case Allowed() if not writes:
+                outcome = await self._gate.carry_out(live, decision, self._systems(live))
+                self._pending += self._gate.read_entries(live, decision, outcome)
+                self._events.append(settled_outcome(outcome, read=True))
+            case _:
+                return await self._put(live, decision, alone=alone, known=known)
+        return True
 
     def _note(self, live: Live, refused: Refused) -> None:
         action = live.rulebook.action(refused.request.action)
@@ -319,15 +334,32 @@ class Leg:
         self._pending.append(request_entry(refused.request, version=version, key=None, data=data))
         self._pending.append(decision_entry(refused, at=self._gate.clock.now(), data=data))
 
-    async def _put(self, live: Live, decision: Decision) -> None:
-        """Everything that is pending, the state, and this decision in one commit; if that cannot be, one after the other."""
-        write, _ = self._gate.write(live, decision, before=tuple(self._entries(rest=False)), expect=self._expect)
+    async def _put(self, live: Live, decision: Decision, *, alone: bool, known: bool) -> bool:
+        """Everything that is pending, the state, and this decision in one commit; if that cannot be, one after the other.
+
+        `known`: it was judged by what was known of the customer. False if that is not so any more.
+        """
+        write, _ = self._gate.write(
+            live,
+            decision,
+            before=tuple(self._entries(rest=False)),
+            expect=self._expect,
+            fence=self._fence,
+            as_seen=self._seen.as_seen(decision.request) if known else None,
+        )
         with self._gate.stage("append"):
-            result = await self._store.append(replace(write, fence=self._fence))
+            result = await self._store.append(write)
         if isinstance(result, Appended):
             self._committed(result)
-            self._follow(live, decision)
-            return
+            if isinstance(decision, Allowed):
+                self._alone = (live, decision)
+                if not alone:
+                    self._side_by_side()
+            elif isinstance(decision, Held):
+                self._events.append(Settled(decision.request.id, Status.HELD))
+            return True
+        if isinstance(result, Changed):
+            return False
         self._heard(result)
         if self._expect is not None or self._pending or self._changed:
             await self._commit(rest=False)
@@ -335,7 +367,7 @@ class Leg:
             view = await self._gate.settle(live, decision)
         except Conflict as problem:
             self._events.append(Settled(decision.request.id, Status.FAILED, error=str(problem), kind="refused"))
-            return
+            return True
         # the business key may have been taken by another request, which then answers for this one
         found = await stands(self._store, self._tenant, view.id)
         if found:
@@ -343,6 +375,7 @@ class Leg:
             foreign = found[0].request != decision.request.id
             told = replace(found[0], request=decision.request.id, read=found[0].read or foreign)
             self._events.append(told)
+        return True
 
     async def _withdraw(self) -> bool:
         """What is held for a way that leads nowhere any more is not wanted: nobody need decide it, and nothing waits for it."""
@@ -355,26 +388,33 @@ class Leg:
             self._events += await stands(self._store, self._tenant, row.id)
         return bool(self._events)
 
-    def _follow(self, live: Live, decision: Decision) -> None:
-        if isinstance(decision, Allowed):
-            task = asyncio.create_task(self._gate.carry_out(live, decision, self._systems(live)))
-            self._doing[task] = decision
-        elif isinstance(decision, Held):
-            self._events.append(Settled(decision.request.id, Status.HELD))
+    def _side_by_side(self) -> None:
+        """What is to be done is begun, and something else goes on meanwhile."""
+        if self._alone is not None:
+            (live, allowed), self._alone = self._alone, None
+            self._doing[asyncio.create_task(self._carry_out(live, allowed))] = allowed
+
+    async def _carry_out(self, live: Live, allowed: Allowed) -> Outcome:
+        return await self._gate.carry_out(live, allowed, self._systems(live))
 
     async def _one_ends(self) -> None:
+        if self._alone is not None:
+            (live, allowed), self._alone = self._alone, None
+            await self._ended(allowed, await self._carry_out(live, allowed))
+            return
         done, _ = await asyncio.wait(self._doing, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            allowed = self._doing.pop(task)
-            outcome = task.result()
-            if self._expect is not None:  # one outcome a commit
-                await self._commit(rest=False)
-            due_at = self._gate.clock.now() + FIRST_LOOK if outcome.status is Status.UNKNOWN else None
-            live = await self._gate.releases.at(allowed.grounds.release)
-            self._pending.append(self._gate.outcome_entry(live, allowed, outcome, due=due_at))
-            self._expect = (outcome.request, Status.RUNNING)
-            self._changed = True
-            self._events.append(settled_outcome(outcome))
+            await self._ended(self._doing.pop(task), task.result())
+
+    async def _ended(self, allowed: Allowed, outcome: Outcome) -> None:
+        if self._expect is not None:  # one outcome a commit
+            await self._commit(rest=False)
+        due_at = self._gate.clock.now() + FIRST_LOOK if outcome.status is Status.UNKNOWN else None
+        live = await self._gate.releases.at(allowed.grounds.release)
+        self._pending.append(self._gate.outcome_entry(live, allowed, outcome, due=due_at))
+        self._expect = (outcome.request, Status.RUNNING)
+        self._changed = True
+        self._events.append(settled_outcome(outcome))
 
     def _systems(self, live: Live) -> Any:
         return WhileAwake(live.systems, lambda: self._pulse.naps() == self._naps)

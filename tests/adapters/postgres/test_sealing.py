@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import dataclasses
 import hashlib
 import hmac
 import json
@@ -60,12 +59,6 @@ def test_a_third_party_checks_what_it_is_shown_with_a_hash_alone() -> None:
 def test_a_salt_is_a_plain_hmac_again_and_again(secret: bytes, text: bytes) -> None:
     salter = Salter(secret)
     assert [salter(text), salter(text)] == [hmac.digest(secret, text, "sha256")] * 2
-
-
-def test_an_entry_that_is_sealed_keeps_all_else() -> None:
-    words = {"body": {"a": 1}, "private": {"b": 2}, "data": ("orders",), "at": NOW}
-    entry = NewEntry(**{f.name: words.get(f.name, f.name) for f in dataclasses.fields(NewEntry)})  # type: ignore[arg-type]
-    assert entry.keeping({"c": "sealed"}) == dataclasses.replace(entry, private={"c": "sealed"})
 
 
 @pytest.mark.parametrize("place", [12, 60, -3])

@@ -57,14 +57,16 @@ class Held(Protocol):
     def settings(self) -> dict[str, str]: ...
 
 
-def session(name: str, access: Held | None = None, *, durable: bool = True) -> dict[str, str]:
+def session(name: str, access: Held | None = None, *, durable: bool = True, planned: bool = False) -> dict[str, str]:
     """Plans are kept, and one made while a table was small must not scan it for ever: an index where there is one.
 
     `access`: for which tenant; None = none at all (the schema, statistics of the planner).
     `durable`: a commit waits for the disk. Without it the last moments may be lost when the server dies, never torn.
+    `planned`: every statement is planned once, for any values; else those with lists are planned anew each time they are asked.
     """
     settings = {"application_name": name, "timezone": "UTC", "enable_seqscan": "off", "jit": "off"}
     settings |= access.settings() if access is not None else {}
+    settings |= {"plan_cache_mode": "force_generic_plan"} if planned else {}
     return settings if durable else settings | {"synchronous_commit": "off"}
 
 
@@ -72,14 +74,14 @@ async def as_it_was(link: Any) -> None:
     """For pools: nothing is set in a session and no lock outlives a statement, so there is nothing to reset. A round trip less."""
 
 
-async def connect(dsn: str, name: str = "cxplane", access: Held | None = None) -> Any:
+async def connect(dsn: str, name: str = "cxplane", access: Held | None = None, *, planned: bool = False) -> Any:
     """One connection. Raises StoreUnavailable, or StoreError where waiting will not help."""
     with connecting():
         link = await asyncpg.connect(
             dsn,
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
-            server_settings=session(name, access),
+            server_settings=session(name, access, planned=planned),
         )
         await prepare(link)
         return link

@@ -13,6 +13,7 @@ from cxplane.adapters.postgres.subject_keys import SubjectKeys
 from cxplane.domain.errors import StoreError
 from cxplane.domain.record import Entry, NewEntry, Write
 from cxplane.domain.retention import Retention, shelf
+from cxplane.domain.values import JsonObject
 
 
 class Private:
@@ -20,20 +21,21 @@ class Private:
         self.keys = keys
         self.retention: dict[str, Retention] = {}  # tenant -> what its live release says
 
-    async def seal(self, write: Write) -> tuple[Write, tuple[str, ...]]:
-        """The write as it is kept, and the ids of the keys that seal it. Raises Malformed for what is not JSON."""
-        entries = []
+    async def seal(self, write: Write) -> tuple[list[JsonObject | None], tuple[str, ...]]:
+        """`private` of each entry as it is kept, and the ids of the keys that seal it. Raises Malformed for what is not JSON."""
+        kept: list[JsonObject | None] = []
         used: dict[str, None] = {}
         for entry in write.entries:
-            if entry.private:
-                key = await self._key_for(write.tenant, entry)
-                used[key.id] = None
-                try:
-                    entry = entry.keeping(sealed_private(entry.kind, entry.private, key))
-                except (TypeError, ValueError, OverflowError, RecursionError) as problem:
-                    raise malformed(problem) from None
-            entries.append(entry)
-        return (replace(write, entries=tuple(entries)) if used else write), tuple(used)
+            if not entry.private:
+                kept.append(entry.private)
+                continue
+            key = await self._key_for(write.tenant, entry)
+            used[key.id] = None
+            try:
+                kept.append(sealed_private(entry.kind, entry.private, key))
+            except (TypeError, ValueError, OverflowError, RecursionError) as problem:
+                raise malformed(problem) from None
+        return kept, tuple(used)
 
     async def _key_for(self, tenant: str, entry: NewEntry) -> Key:
         retention = self.retention.get(tenant)

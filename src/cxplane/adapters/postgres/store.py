@@ -111,11 +111,11 @@ class PostgresStore(Budgets, Releases, ApiKeys):
     async def append(self, write: Write) -> AppendResult:
         self._sealing += 1
         try:
-            sealed, keys = await self._private.seal(write)
+            kept, keys = await self._private.seal(write)
         finally:
             self._sealing -= 1
         try:
-            return await self._writer.append(sealed, keys)
+            return await self._writer.append(write, kept, keys)
         except KeyDestroyed as problem:
             self.subject_keys.forget(write.tenant, problem.keys)
             raise
@@ -126,6 +126,8 @@ class PostgresStore(Budgets, Releases, ApiKeys):
     # what judging needs -------------------------------------------------------------------------------
 
     async def situation(self, tenant: str, customer: str | None, conversation: str | None) -> Situation:
+        if customer is None and conversation is None:
+            return Situation(None)
         row = await self._situations(tenant, customer, conversation)
         if row["wrapped"] is not None:
             self.subject_keys.learn(tenant, row["key_id"], row["wrapped"], row["wrapped_by"])
@@ -136,18 +138,20 @@ class PostgresStore(Budgets, Releases, ApiKeys):
             conversation_known=conversation is None or row["known"],
             conversation_customer=row["talks_to"],
             recorded=rows.recorded(recorded or {}),
+            version=row["version"],
         )
 
     async def _ask_situations(self, wanted: Sequence[tuple[str, str | None, str | None]]) -> list[Any]:
         return await self._rows(
             "select c.id, c.attributes, c.identities, c.assurances, c.consents,"
-            " v.id is not null as known, v.customer as talks_to, v.recorded, k.id as key_id, k.wrapped, k.wrapped_by"
+            " v.id is not null as known, v.customer as talks_to, v.recorded, k.id as key_id, k.wrapped, k.wrapped_by,"
+            " concat(c.version, '/', v.version) as version"
             " from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (tenant, customer, conversation, n)"
             # one by one by their key (offset 0): with policies in the way, an early plan would hash all customers
-            " left join lateral (select * from cxplane.customer where tenant = w.tenant and id = w.customer offset 0) c on true"
+            " left join lateral (select *, xmin as version from cxplane.customer where tenant = w.tenant and id = w.customer offset 0) c on true"
             " left join lateral (select id, wrapped, wrapped_by from cxplane.subject_key where tenant = w.tenant"
             " and subject = w.customer and shelf = '' and wrapped is not null offset 0) k on c.id is not null"
-            " left join lateral (select * from cxplane.conversation where tenant = w.tenant and id = w.conversation offset 0) v"
+            " left join lateral (select *, xmin as version from cxplane.conversation where tenant = w.tenant and id = w.conversation offset 0) v"
             " on true order by w.n",
             *([one[n] for one in wanted] for n in range(3)),
         )

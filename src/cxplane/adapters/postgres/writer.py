@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import asyncpg
@@ -21,6 +21,7 @@ from cxplane.domain.record import (
     Appended,
     AppendResult,
     BudgetExhausted,
+    Changed,
     Fenced,
     KeyTaken,
     Moved,
@@ -30,6 +31,7 @@ from cxplane.domain.record import (
     SignalTaken,
     Write,
 )
+from cxplane.domain.values import JsonObject
 
 log = logging.getLogger("cxplane.store")
 
@@ -47,7 +49,8 @@ _LOOK = (
     " cxplane.conversation, cxplane.run, cxplane.mailbox, cxplane.inbox, cxplane.timer, cxplane.listen, cxplane.recent,"
     " cxplane.signal, cxplane.task, cxplane.pgqueuer"
 )
-_APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7, $8, $9) a"
+_APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) a"
+_NOT_REQUESTS = ("release.", "customer.", "key.")
 _NO_NEWS = ("outcome", "approval.decided", "task.answered")  # to the run, where its own leg writes them
 _TRANSIENT = (
     asyncpg.DeadlockDetectedError,
@@ -99,13 +102,13 @@ class Writer:
         oldest = now - self._queue[0].since if self._queue else 0.0
         return max(oldest, self._append_s if now - self._measured < STALE_S else 0.0)
 
-    async def append(self, write: Write, keys: Sequence[str] = ()) -> AppendResult:
-        """`keys`: ids of those that seal it. Raises Malformed, KeyDestroyed, Overloaded, StoreUnavailable (then it is on record or not: ask again with the same request id)."""
+    async def append(self, write: Write, kept: Sequence[JsonObject | None], keys: Sequence[str] = ()) -> AppendResult:
+        """`kept`: `private` of each entry, sealed; `keys`: ids of those that seal it. Raises Malformed, KeyDestroyed, Overloaded, StoreUnavailable (then it is on record or not: ask again with the same request id)."""
         if self._closing:
             raise StoreUnavailable("the store is being closed")
         if len(self._queue) >= WAITING:
             raise Overloaded("more is being written than the store takes", retry_after_s=1.0)
-        item = encode(write, asyncio.get_running_loop().create_future(), keys)
+        item = encode(write, asyncio.get_running_loop().create_future(), kept, keys)
         self._queue.append(item)
         self._wake.set()
         return await item.answer
@@ -209,6 +212,7 @@ class Writer:
             [id for item in batch for _, id in item.settling],
             *([call[n] for item in batch for call in item.calling] for n in range(3)),
             *([key[n] for key in {key for item in batch for key in item.sealing}] for n in range(2)),
+            _ends(batch),
         )
         return [row["a"] for row in rows]
 
@@ -239,7 +243,7 @@ class Writer:
         until = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             try:
-                self._link = await connect(self._dsn, "cxplane writer", self._access)
+                self._link = await connect(self._dsn, "cxplane writer", self._access, planned=True)
                 return self._link
             except StoreUnavailable:
                 if asyncio.get_running_loop().time() > until:
@@ -274,6 +278,8 @@ def _result(answer: dict[str, Any]) -> AppendResult:
         return Appended(tuple(answer["p"]), "w" in answer, "m" in answer, answer.get("s", 0))
     if "fenced" in answer:
         return Fenced(answer["fenced"])
+    if "changed" in answer:
+        return Changed(answer["changed"])
     if "signal" in answer:
         return SignalTaken(answer["signal"])
     if "run" in answer:
@@ -287,26 +293,48 @@ def _result(answer: dict[str, Any]) -> AppendResult:
     return BudgetExhausted(*answer["budget"])
 
 
-def encode(write: Write, answer: asyncio.Future[AppendResult], keys: Sequence[str] = ()) -> Waiting:
+def encode(
+    write: Write,
+    answer: asyncio.Future[AppendResult],
+    kept: Sequence[JsonObject | None],
+    keys: Sequence[str] = (),
+) -> Waiting:
     """A write as the append function reads it, with the names of all that it may change. Raises Malformed."""
     tenant = write.tenant
-    entries = [_entry(e) for e in write.entries]
+    entries: list[dict[str, Any]] = []
     names: list[str] = []
     settling: list[tuple[str, str]] = []
     calling: list[tuple[str, str, str]] = []
-    for new in write.entries:
-        if new.kind.startswith(("release.", "customer.", "key.")):
-            names.append(f"{new.kind[:3]}|{tenant}|{'' if new.kind.startswith('release.') else new.stream}")
+    months: set[date] = set()
+    releases: set[str] = set()
+    for new, private in zip(write.entries, kept, strict=True):
+        kind, stream, body = new.kind, new.stream, new.body
+        entries.append(
+            {
+                "k": kind,
+                "s": stream,
+                "a": _utc(new.at, months),
+                "r": new.actor,
+                "l": new.release,
+                "c": new.cause,
+                "b": body,
+                "p": private,
+            }
+        )
+        if new.release is not None:
+            releases.add(new.release)
+        if kind.startswith(_NOT_REQUESTS):
+            names.append(f"{kind[:3]}|{tenant}|{'' if kind.startswith('release.') else stream}")
         else:
-            names.append(f"r|{tenant}|{new.stream}")
-        if _settles(new) and new.stream != write.new_request:
-            settling.append((tenant, new.stream))
-        if new.kind == "signal":
-            calling.append((tenant, new.body["type"], new.body["key"]))
-            names.append(f"s|{tenant}|{new.body['type']}|{new.body['key']}")
-        elif new.kind == "run.advanced":
-            names += [f"s|{tenant}|{type}|{key}" for type, key in new.body.get("listens", ())]
-            names += [f"r|{tenant}|{new.body['parent']}"] if "parent" in new.body else []
+            names.append(f"r|{tenant}|{stream}")
+        if stream != write.new_request and _settles(new):
+            settling.append((tenant, stream))
+        if kind == "signal":
+            calling.append((tenant, body["type"], body["key"]))
+            names.append(f"s|{tenant}|{body['type']}|{body['key']}")
+        elif kind == "run.advanced":
+            names += [f"s|{tenant}|{type}|{key}" for type, key in body.get("listens", ())]
+            names += [f"r|{tenant}|{body['parent']}"] if "parent" in body else []
     whole: dict[str, Any] = {"t": tenant, "e": entries}
     if keys:
         whole["y"] = keys
@@ -318,6 +346,8 @@ def encode(write: Write, answer: asyncio.Future[AppendResult], keys: Sequence[st
                 sent["t"] = {"leg": True}
         if any(new.kind == "run.advanced" and new.body.get("idle") for new in write.entries):
             whole["i"] = True
+    if (seen := write.as_seen) is not None:
+        whole["v"] = (seen.customer, seen.conversation, seen.version)
     if write.new_signal is not None:
         whole["g"] = write.new_signal
         names.append(f"r|{tenant}|{write.new_signal}")
@@ -350,29 +380,36 @@ def encode(write: Write, answer: asyncio.Future[AppendResult], keys: Sequence[st
         taker["t"] = {**takes, **(taker.get("t") or {})}
     try:
         raw = _encode(whole)
-        months = {date(at.year, at.month, 1) for at in (e.at.astimezone(UTC) for e in write.entries)}
         "".join(names).encode()
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeEncodeError) as problem:
         raise malformed(problem) from None
     if b"\\u0000" in raw and _NUL.search(raw):
         raise Malformed("a text holds a NUL character", next="Send text without NUL characters.")
-    releases = {e.release for e in write.entries if e.release is not None}
     return Waiting(raw, names, settling, calling, months, releases, [(tenant, key) for key in keys], answer)
 
 
-def _entry(e: NewEntry) -> dict[str, Any]:
-    if e.at.tzinfo is None:
-        raise ValueError("an entry's time needs a time zone")
-    return {
-        "k": e.kind,
-        "s": e.stream,
-        "a": e.at.isoformat(),
-        "r": e.actor,
-        "l": e.release,
-        "c": e.cause,
-        "b": e.body,
-        "p": e.private,
-    }
+def _ends(batch: Sequence[Waiting]) -> list[int]:
+    """Where groups end, counted from 1: the writes of one change nothing in common, so they can be checked and added together."""
+    ends: list[int] = []
+    touched: set[str] = set()
+    for n, item in enumerate(batch):
+        if not touched.isdisjoint(item.names):
+            ends.append(n)
+            touched = set()
+        touched.update(item.names)
+    return [*ends, len(batch)]
+
+
+def _utc(at: datetime, months: set[date]) -> str:
+    """When it was, as text; the month whose partition it goes to is added to `months`. Raises Malformed without a time zone."""
+    if at.tzinfo is None:
+        raise malformed(ValueError("an entry's time needs a time zone"))
+    try:
+        day = at if at.tzinfo is UTC else at.astimezone(UTC)
+    except OverflowError as problem:
+        raise malformed(problem) from None
+    months.add(date(day.year, day.month, 1))
+    return at.isoformat()
 
 
 def _settles(new: NewEntry) -> bool:
