@@ -44,7 +44,17 @@ async def test_a_leg_reads_once_what_is_known_of_its_customer(dsn: str, monkeypa
         reads, conditional = watched(here, monkeypatch)
         view = await here.until(await here.dispute())
         assert view.run.status == "done" and len(here.billing.credits) == 2
-        assert len(reads) == 1 and len(conditional) == 2
+        assert len(reads) == 1 and len(conditional) == 2  # it begins with a read, for which nothing is assumed
+
+
+async def test_what_is_known_of_its_customer_comes_with_the_run(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = "  - look:\n      call: billing.get_account\n      with: {account_id: input.account_id}\n"
+    assert look in TWICE
+    async with country(dsn, dispute=TWICE.replace(look, "")) as here:
+        reads, conditional = watched(here, monkeypatch)
+        view = await here.until(await here.dispute())
+        assert view.run.status == "done" and len(here.billing.credits) == 2
+        assert reads == [] and len(conditional) == 2
 
 
 async def withdraw(here: Country) -> None:

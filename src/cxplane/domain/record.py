@@ -327,3 +327,4 @@ class TakenRun:
     input: JsonObject = field(repr=False)
     state: JsonObject | None = field(repr=False)  # None: nothing was done yet
     mail: tuple[Mail, ...]
+    known: object = field(default=None, repr=False, compare=False)  # of its customer, sealed: see `Store.known`

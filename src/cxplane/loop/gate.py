@@ -87,7 +87,10 @@ class Seen:
 
     def __init__(self) -> None:
         self.situation: Situation | None = None
-        self.about: tuple[str | None, str | None] = (None, None)
+        self.about: tuple[str | None, str | None] | tuple[()] = ()  # nobody yet
+
+    def put(self, customer: str | None, conversation: str | None, situation: Situation | None) -> None:
+        self.about, self.situation = (customer, conversation), situation
 
     def of(self, request: ActionRequest) -> Situation | None:
         return self.situation if self.about == (request.customer, request.conversation) else None
@@ -135,7 +138,7 @@ class Gate:
                 with self.stage("situation"):
                     situation = await self.store.situation(self.tenant, request.customer, request.conversation)
                 if seen is not None:
-                    seen.situation, seen.about = situation, (request.customer, request.conversation)
+                    seen.put(request.customer, request.conversation, situation)
             gathering = time.perf_counter()
             with self.stage("facts"):
                 against = objections(live.rulebook, request, situation)

@@ -103,7 +103,7 @@ class Leg:
         self._doing: dict[asyncio.Task[Outcome], Allowed] = {}
         self._alone: tuple[Live, Allowed] | None = None  # the only one to do: no task of its own is needed
         self._target: tuple[str, Program | None] | None = None  # release and definition that it is told to go by
-        self._seen = Seen()
+        self._seen, self._taken = Seen(), taken
         self._more = False
         self._changed = False
         self._input_weight, self._state_weight = weight(taken.input), weight(state)
@@ -311,10 +311,17 @@ class Leg:
 
     async def _decide(self, live: Live, request: ActionRequest, *, alone: bool) -> bool:
         """False if what is known of the customer is not so any more."""
+        rules = live.rulebook.rules.get(request.action)
+        writes = rules is not None and rules.action.writes
+        if not writes:  # only a write goes on record on condition that what was known is still so
+            self._seen.forget()
+        elif not self._seen.about:  # the first of the leg
+            self._seen.put(
+                self._run.customer, self._run.conversation, await self._store.known(self._tenant, self._taken)
+            )
         known = self._seen.of(request) is not None
         decision = await self._gate.judged(live, request, seen=self._seen)
-        writes = isinstance(decision, Allowed) and live.rulebook.rules[request.action].action.writes
-        if known and not writes:  # only such a write is put on record on condition that it is
+        if known and not isinstance(decision, Allowed):  # a no is never given by what was read before
             return False
         match decision:
             case Refused():

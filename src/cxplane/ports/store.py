@@ -175,6 +175,10 @@ class Store(Protocol):
     # what judging needs
     async def situation(self, tenant: str, customer: str | None, conversation: str | None) -> Situation: ...
 
+    async def known(self, tenant: str, taken: TakenRun) -> Situation | None:
+        """The situation of a run's customer and conversation as it was taken; None where it has neither. Not read anew."""
+        ...
+
     async def claimed(self, tenant: str, action: str, key: str) -> KeyTaken | None: ...
 
     # requests and their entries

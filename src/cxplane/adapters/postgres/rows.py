@@ -115,7 +115,26 @@ def task_row(row: Any, told: Mapping[str, Any] | None, answer: Mapping[str, Any]
     )
 
 
-def taken_run(tenant: str, found: Mapping[str, Any], input: Any, state: Any, privates: Sequence[Any]) -> TakenRun:
+KNOWN = (
+    "c.id, c.attributes, c.identities, c.assurances, c.consents,"
+    " v.id is not null as known, v.customer as talks_to, v.recorded, k.id as key_id, k.wrapped, k.wrapped_by,"
+    " concat(c.version, '/', v.version) as version"
+)
+# what is known of the customer and the conversation of each row w (tenant, customer, conversation); one by one by their key
+# (offset 0): with policies in the way, an early plan would hash all customers
+KNOWN_OF = (
+    " left join lateral (select *, xmin as version from cxplane.customer where tenant = w.tenant and id = w.customer offset 0) c"
+    " on true"
+    " left join lateral (select id, wrapped, wrapped_by from cxplane.subject_key where tenant = w.tenant"
+    " and subject = w.customer and shelf = '' and wrapped is not null offset 0) k on c.id is not null"
+    " left join lateral (select *, xmin as version from cxplane.conversation where tenant = w.tenant and id = w.conversation"
+    " offset 0) v on true"
+)
+
+
+def taken_run(
+    tenant: str, found: Mapping[str, Any], input: Any, state: Any, privates: Sequence[Any], *, known: object
+) -> TakenRun:
     """From what `cxplane.take_runs` answers; `privates`: those of the mail."""
     return TakenRun(
         fence=Fence(found["i"], found["e"]),
@@ -136,6 +155,7 @@ def taken_run(tenant: str, found: Mapping[str, Any], input: Any, state: Any, pri
         input=input or {},
         state=state,
         mail=tuple(Mail(ref, body, private) for (ref, body, _), private in zip(found["m"], privates, strict=True)),
+        known=known,
     )
 
 

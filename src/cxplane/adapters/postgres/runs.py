@@ -15,6 +15,12 @@ from cxplane.domain.record import TakenRun, subject_of
 from cxplane.domain.run import RunRow, TaskRow
 from cxplane.domain.values import JsonObject
 
+# a run, and what is known of its customer: what a leg asks first
+_TAKE = (
+    f"select a.t, {rows.KNOWN} from cxplane.take_runs($1::text[], $2::text[]) with ordinality as a (t, n) cross join lateral"
+    " (select ($1::text[])[a.n] as tenant, a.t ->> 'c' as customer, a.t ->> 'v' as conversation offset 0) w"
+    f"{rows.KNOWN_OF} order by a.n"
+)
 _LIVE = "status not in ('done', 'failed', 'cancelled')"
 
 
@@ -26,18 +32,18 @@ class Runs:
         self._taker = Together(self._take)
 
     async def take(self, tenant: str, id: str) -> TakenRun | None:
-        found = await self._taker(tenant, id)
+        row = await self._taker(tenant, id)
+        found = row["t"]
         if found is None:
             return None
         kept = [found["n"], found["x"], *(private for _, _, private in found["m"])]
         input, state, *privates = await self._private.open_all(tenant, kept)
-        return rows.taken_run(tenant, found, input, state, privates)
+        return rows.taken_run(tenant, found, input, state, privates, known=row)
 
     async def _take(self, wanted: Sequence[tuple[str, str]]) -> list[Any]:
         # not asked again by itself: an answer that was lost has moved the epoch, and the job comes again
         tenants, ids = [t for t, _ in wanted], [i for _, i in wanted]
-        found = await self._ask._rows("select t from cxplane.take_runs($1, $2) t", tenants, ids, patience_s=0.0)
-        return [row["t"] for row in found]
+        return await self._ask._rows(_TAKE, tenants, ids, patience_s=0.0)
 
     async def get(self, tenant: str, id: str) -> tuple[RunRow, JsonObject, JsonObject | None] | None:
         found = await self._ask._rows(

@@ -44,6 +44,7 @@ from cxplane.domain.record import (
     Line,
     OpenIntent,
     RequestRow,
+    TakenRun,
     Wanted,
     Write,
 )
@@ -128,7 +129,16 @@ class PostgresStore(Budgets, Releases, ApiKeys):
     async def situation(self, tenant: str, customer: str | None, conversation: str | None) -> Situation:
         if customer is None and conversation is None:
             return Situation(None)
-        row = await self._situations(tenant, customer, conversation)
+        return await self._situation(tenant, conversation, await self._situations(tenant, customer, conversation))
+
+    async def known(self, tenant: str, taken: TakenRun) -> Situation | None:
+        run = taken.row
+        if taken.known is None or (run.customer is None and run.conversation is None):
+            return None
+        return await self._situation(tenant, run.conversation, taken.known)
+
+    async def _situation(self, tenant: str, conversation: str | None, row: Any) -> Situation:
+        """From a row as `rows.KNOWN` lists it."""
         if row["wrapped"] is not None:
             self.subject_keys.learn(tenant, row["key_id"], row["wrapped"], row["wrapped_by"])
         kept = [row["attributes"], row["identities"], row["recorded"]]
@@ -143,16 +153,8 @@ class PostgresStore(Budgets, Releases, ApiKeys):
 
     async def _ask_situations(self, wanted: Sequence[tuple[str, str | None, str | None]]) -> list[Any]:
         return await self._rows(
-            "select c.id, c.attributes, c.identities, c.assurances, c.consents,"
-            " v.id is not null as known, v.customer as talks_to, v.recorded, k.id as key_id, k.wrapped, k.wrapped_by,"
-            " concat(c.version, '/', v.version) as version"
-            " from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (tenant, customer, conversation, n)"
-            # one by one by their key (offset 0): with policies in the way, an early plan would hash all customers
-            " left join lateral (select *, xmin as version from cxplane.customer where tenant = w.tenant and id = w.customer offset 0) c on true"
-            " left join lateral (select id, wrapped, wrapped_by from cxplane.subject_key where tenant = w.tenant"
-            " and subject = w.customer and shelf = '' and wrapped is not null offset 0) k on c.id is not null"
-            " left join lateral (select *, xmin as version from cxplane.conversation where tenant = w.tenant and id = w.conversation offset 0) v"
-            " on true order by w.n",
+            f"select {rows.KNOWN} from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (tenant, customer,"
+            f" conversation, n){rows.KNOWN_OF} order by w.n",
             *([one[n] for one in wanted] for n in range(3)),
         )
 
