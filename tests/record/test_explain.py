@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from cxplane.domain.decision import Allowed, FactValue, Grounds, Held, Obligations, Reason, Refused, Tier, Took, Verdict
+from cxplane.domain.decision import Allowed, FactValue, Grounds, Held, Obligations, Reason, Refused, Tier, Verdict
 from cxplane.domain.entries import (
     approval_decided,
     approval_opened,
@@ -48,7 +48,7 @@ GROUNDS = Grounds(
     tiers=(Tier("billing.issue_credit", "deny", ("ai-limit",)),),
     obligations=Obligations(require=frozenset({"four-eyes"}), cites=frozenset({"credits-2"})),
     money=900,
-    took=Took(3.25),
+    took_ms=3.25,
 )
 HELD = Held(REQUEST, GROUNDS, "k1", (frozenset({"supervisor"}),), T + timedelta(hours=4))
 ALLOWED = Allowed(

@@ -79,14 +79,6 @@ class Obligations:
     default: str = "refuse"  # what happens when nobody answers: refuse (the only safe one), or escalate:<role>
 
 
-@dataclass(slots=True)
-class Took:
-    """How long a decision took, told once it is made. Milliseconds."""
-
-    ms: float = 0.0
-    facts_ms: float = 0.0  # of it, having the facts
-
-
 @dataclass(frozen=True, slots=True)
 class Grounds:
     """Everything that led to a decision, enough to explain and to repeat it."""
@@ -102,8 +94,14 @@ class Grounds:
     mode: str = "act"
     money: int | None = None  # minor units that count against budgets
     approver: str | None = None
-    took: Took = field(default_factory=Took, compare=False)
+    took_ms: float = 0.0
+    facts_ms: float = 0.0  # of it, having the facts
     over: BudgetExhausted | None = None  # the budget that had no room
+
+    def timed(self, took_ms: float, facts_ms: float) -> None:
+        """How long it took is known once it is made; nothing else is told later. (`replace` costs more than deciding by rule.)"""
+        object.__setattr__(self, "took_ms", took_ms)
+        object.__setattr__(self, "facts_ms", facts_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,6 @@ from cxplane.domain.decision import (
     Obligations,
     Reason,
     Tier,
-    Took,
     Verdict,
 )
 from cxplane.domain.decision_body import fact_body, lean, obligations_body, over_body, reason_body, untold
@@ -207,8 +206,8 @@ def decision_entry(
             "mode": grounds.mode if grounds.mode != "act" else None,
             "money": grounds.money,
             "approver": grounds.approver,
-            "took_ms": round(grounds.took.ms, 2),
-            "facts_ms": round(grounds.took.facts_ms, 2) or None,
+            "took_ms": round(grounds.took_ms, 2),
+            "facts_ms": round(grounds.facts_ms, 2) or None,
             "over": over_body(grounds.over),
             "now": grounds.at.isoformat() if grounds.at != at else None,
         }
@@ -283,7 +282,8 @@ def grounds_from(entry: Entry) -> Grounds:
         mode=body.get("mode", "act"),
         money=body.get("money"),
         approver=body.get("approver"),
-        took=Took(body.get("took_ms", 0.0), body.get("facts_ms", 0.0)),
+        took_ms=body.get("took_ms", 0.0),
+        facts_ms=body.get("facts_ms", 0.0),
         over=BudgetExhausted(**body["over"]) if "over" in body else None,
     )
 

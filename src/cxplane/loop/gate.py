@@ -20,7 +20,6 @@ from cxplane.decide.budgets import reservations
 from cxplane.decide.facts import gather
 from cxplane.decide.judge import exhausted, judge
 from cxplane.decide.standing import objections
-from cxplane.domain.customer import Situation
 from cxplane.domain.decision import Allowed, Decision, Held, Refused
 from cxplane.domain.entries import approval_opened, decision_entry, outcome_entry, request_entry
 from cxplane.domain.errors import Conflict, Malformed, StoreError, StoreUnavailable, SystemFailure
@@ -43,6 +42,7 @@ from cxplane.domain.request import ActionRequest, Candidate
 from cxplane.domain.values import JsonObject, new_id
 from cxplane.domain.views import Ask, RequestView
 from cxplane.loop.live import Live, Releases
+from cxplane.loop.seen import Seen
 from cxplane.loop.views import view_of_decision, view_of_record
 from cxplane.ports.clock import Clock
 from cxplane.ports.store import Store
@@ -75,34 +75,6 @@ class Stage:
             self._span.__exit__(*problem)
         finally:
             self._telemetry.observe("stage_seconds", time.perf_counter() - self._began, {"stage": self._name})
-
-
-class Seen:
-    """The situation of a customer as it was last read, so that it need not be read at each step.
-
-    What is decided by it goes on record only if it is still so (`Write.as_seen`).
-    """
-
-    __slots__ = ("about", "situation")
-
-    def __init__(self) -> None:
-        self.situation: Situation | None = None
-        self.about: tuple[str | None, str | None] | tuple[()] = ()  # nobody yet
-
-    def put(self, customer: str | None, conversation: str | None, situation: Situation | None) -> None:
-        self.about, self.situation = (customer, conversation), situation
-
-    def of(self, request: ActionRequest) -> Situation | None:
-        return self.situation if self.about == (request.customer, request.conversation) else None
-
-    def as_seen(self, request: ActionRequest) -> AsSeen | None:
-        found = self.of(request)
-        if found is None or found.version is None:
-            return None
-        return AsSeen(request.customer, request.conversation, found.version)
-
-    def forget(self) -> None:
-        self.situation = None
 
 
 class Gate:
@@ -148,7 +120,7 @@ class Gate:
                 decision = judge(live.rulebook, request, situation, facts, now, approver, against=against)
             self.telemetry.note({"cxplane.request": request.id, "cxplane.verdict": decision.verdict.value})
         took_s = time.perf_counter() - began
-        decision.grounds.took.ms, decision.grounds.took.facts_ms = took_s * 1000, facts_s * 1000
+        decision.grounds.timed(took_s * 1000, facts_s * 1000)
         self.telemetry.observe("decision_seconds", took_s)
         self.telemetry.count("decisions_total", {"action": known, "verdict": decision.verdict.value})
         return decision

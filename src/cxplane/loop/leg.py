@@ -10,7 +10,6 @@ wakes it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,13 +19,10 @@ from typing import Any
 import msgspec
 
 from cxplane.domain.decision import Allowed, Decision, Held, Refused
-from cxplane.domain.entries import (
-    decision_entry,
-    request_entry,
-)
+from cxplane.domain.entries import decision_entry, request_entry
 from cxplane.domain.errors import Conflict, Malformed, NotFound
 from cxplane.domain.outcome import Outcome, Status
-from cxplane.domain.record import Appended, Changed, Fenced, Mail, NewEntry, TakenRun, Write
+from cxplane.domain.record import Appended, Changed, Mail, NewEntry, TakenRun, Write
 from cxplane.domain.request import ActionRequest
 from cxplane.domain.run import (
     INTERNAL,
@@ -43,7 +39,6 @@ from cxplane.domain.run import (
     StartRun,
     StopRun,
     Told,
-    Unasked,
     UndoRequest,
     Went,
     state_from,
@@ -52,13 +47,15 @@ from cxplane.domain.run_entries import run_told
 from cxplane.journeys.migrate import carried, preview, whole
 from cxplane.journeys.program import Program
 from cxplane.loop.asking import Asked, request_for, stays
-from cxplane.loop.finding_out import find_out
-from cxplane.loop.gate import FIRST_LOOK, Gate, Seen
+from cxplane.loop.doing import Doing
+from cxplane.loop.gate import FIRST_LOOK, Gate
 from cxplane.loop.lineage import Runaway
 from cxplane.loop.live import Live
 from cxplane.loop.mail import event_of, run_of, settled_by, settled_outcome, stands, time_come, word
+from cxplane.loop.picking_up import LostRun, heard, picked_up
 from cxplane.loop.pulse import Pulse, WhileAwake
 from cxplane.loop.run_entries import advanced_entry, stuck_task, task_moved, task_opened
+from cxplane.loop.seen import Seen
 from cxplane.loop.triggers import Triggers
 from cxplane.loop.withdrawing import unwanted, withdrawn
 from cxplane.loop.working_out import weight, worked_out
@@ -68,10 +65,6 @@ log = logging.getLogger("cxplane.journeys")
 MOST_ROUNDS = 10_000  # of asking without a wait, in one leg
 KEPT_BACK = 25  # rounds until what was only read goes on record, and mail is looked for
 MOST_STATE = 1_000_000  # bytes of a state, as JSON
-
-
-class LostRun(Exception):
-    """Somebody else holds the run by now."""
 
 
 class Leg:
@@ -100,8 +93,7 @@ class Leg:
         self._went: list[Went] = []
         self._why: list[str] = []
         self._asks: list[Asked] = []
-        self._doing: dict[asyncio.Task[Outcome], Allowed] = {}
-        self._alone: tuple[Live, Allowed] | None = None  # the only one to do: no task of its own is needed
+        self._doing = Doing(lambda live, allowed: gate.carry_out(live, allowed, self._systems(live)))
         self._target: tuple[str, Program | None] | None = None  # release and definition that it is told to go by
         self._seen, self._taken = Seen(), taken
         self._more = False
@@ -114,7 +106,8 @@ class Leg:
         try:
             await self._bounded()
             if self._broken_off:
-                await self._pick_up()
+                self._events += await picked_up(self._gate, self._run.state, self._fence, self._systems)
+                self._changed = True
             rounds = 0
             while True:
                 rounds += 1
@@ -129,9 +122,9 @@ class Leg:
                 if self._asks:
                     await self._begin()
                     if self._events:
-                        self._side_by_side()
+                        self._doing.side_by_side()
                         continue
-                if self._doing or self._alone:
+                if self._doing:
                     await self._one_ends()
                     continue
                 if self._events or await self._withdraw():
@@ -140,8 +133,7 @@ class Leg:
                     continue
                 return
         finally:
-            for task in self._doing:
-                task.cancel()
+            self._doing.cancel()
 
     async def _bounded(self) -> None:
         """What keeps it from going on for ever is the live release's word, also for a run of an older one."""
@@ -197,24 +189,6 @@ class Leg:
     def _now(self) -> datetime:
         now = self._gate.clock.now()
         return now if self._not_before is None else max(now, self._not_before)
-
-    async def _pick_up(self) -> None:
-        """An earlier holder ended in the middle: what it asked for is asked again, or found out."""
-        for token in self._run.state.tokens:
-            request = token.wait.request if token.wait is not None else None
-            if request is None:
-                continue
-            row = await self._store.request(self._tenant, request)
-            if row is not None and row.status == Status.RUNNING:
-                found = await find_out(self._gate, request, self._systems)
-                if found is not None:
-                    write = Write(self._tenant, (found.entry,), fence=self._fence, expect=(request, Status.RUNNING))
-                    self._heard(await self._store.append(write))
-            if row is not None:
-                self._events += await stands(self._store, self._tenant, request)
-            else:
-                self._events.append(Unasked(request))
-        self._changed = True
 
     # going on -------------------------------------------------------------------------------------------
 
@@ -321,7 +295,8 @@ class Leg:
             )
         known = self._seen.of(request) is not None
         decision = await self._gate.judged(live, request, seen=self._seen)
-        if known and not isinstance(decision, Allowed):  # a no is never given by what was read before
+        # a no is not given by what was known before, unless it is still so
+        if known and not isinstance(decision, Allowed) and not await self._seen.stands(self._store, request):
             return False
         match decision:
             case Refused():
@@ -359,15 +334,13 @@ class Leg:
         if isinstance(result, Appended):
             self._committed(result)
             if isinstance(decision, Allowed):
-                self._alone = (live, decision)
-                if not alone:
-                    self._side_by_side()
+                self._doing.begin(live, decision, alone=alone)
             elif isinstance(decision, Held):
                 self._events.append(Settled(decision.request.id, Status.HELD))
             return True
         if isinstance(result, Changed):
             return False
-        self._heard(result)
+        heard(result, self._run.id)
         if self._expect is not None or self._pending or self._changed:
             await self._commit(rest=False)
         try:
@@ -391,27 +364,13 @@ class Leg:
             if self._changed:  # first that it is not wanted, then that it is withdrawn
                 await self._commit(rest=False)
             write = Write(self._tenant, (entry,), fence=self._fence, expect=(row.id, Status.HELD))
-            self._heard(await self._store.append(write))
+            heard(await self._store.append(write), self._run.id)
             self._events += await stands(self._store, self._tenant, row.id)
         return bool(self._events)
 
-    def _side_by_side(self) -> None:
-        """What is to be done is begun, and something else goes on meanwhile."""
-        if self._alone is not None:
-            (live, allowed), self._alone = self._alone, None
-            self._doing[asyncio.create_task(self._carry_out(live, allowed))] = allowed
-
-    async def _carry_out(self, live: Live, allowed: Allowed) -> Outcome:
-        return await self._gate.carry_out(live, allowed, self._systems(live))
-
     async def _one_ends(self) -> None:
-        if self._alone is not None:
-            (live, allowed), self._alone = self._alone, None
-            await self._ended(allowed, await self._carry_out(live, allowed))
-            return
-        done, _ = await asyncio.wait(self._doing, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            await self._ended(self._doing.pop(task), task.result())
+        for allowed, outcome in await self._doing.ended():
+            await self._ended(allowed, outcome)
 
     async def _ended(self, allowed: Allowed, outcome: Outcome) -> None:
         if self._expect is not None:  # one outcome a commit
@@ -449,7 +408,7 @@ class Leg:
         with self._gate.stage("append"):
             result = await self._store.append(Write(self._tenant, entries, fence=self._fence, expect=self._expect))
         if not isinstance(result, Appended):
-            self._heard(result)
+            heard(result, self._run.id)
             # somebody else told the outcome first (a person settled it, another look found it out): theirs counts
             self._pending = [e for e in self._pending if e.kind != "outcome"]
             moved, self._expect = self._expect, None
@@ -467,10 +426,6 @@ class Leg:
         self._more = self._more or result.more
         if result.woke:
             self._triggers.wake()
-
-    def _heard(self, result: object) -> None:
-        if isinstance(result, Fenced):
-            raise LostRun(self._run.id)
 
     async def stick(self, why: str) -> bool:
         """Put on record that a leg cannot be done, so that a person sees it. False if a person's word came meanwhile.

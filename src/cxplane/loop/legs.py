@@ -17,8 +17,9 @@ from cxplane.domain.record import TakenRun
 from cxplane.domain.run import RunStatus
 from cxplane.journeys.program import Program
 from cxplane.loop.gate import Gate
-from cxplane.loop.leg import Leg, LostRun
+from cxplane.loop.leg import Leg
 from cxplane.loop.lineage import Runaway
+from cxplane.loop.picking_up import LostRun
 from cxplane.loop.pulse import Pulse
 from cxplane.loop.triggers import Triggers
 from cxplane.ports.telemetry import FOLLOWED, Followed, trace_of

@@ -63,7 +63,7 @@ def view_of_decision(
         error=outcome.error if outcome else error,
         approval=approval if isinstance(decision, Held) else None,
         preview=preview if not isinstance(decision, Refused) else None,
-        decided_in_ms=round(grounds.took.ms, 3),
+        decided_in_ms=round(grounds.took_ms, 3),
     )
 
 
@@ -93,7 +93,7 @@ def view_of_record(row: RequestRow, entries: Sequence[Entry]) -> RequestView:
                 reasons=tuple(reason_body(r) for r in grounds.reasons),
                 obligations=obligations_body(grounds.obligations),
                 determined_by=grounds.determined_by,
-                decided_in_ms=grounds.took.ms,
+                decided_in_ms=grounds.took_ms,
             )
         elif entry.kind == "outcome":
             view = replace(view, output=outcome_from(entry).output)
