@@ -134,6 +134,12 @@ def test_an_error_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("when", [WHO[0], NOT_WHO[-1]])
+def test_a_customer_whose_id_is_no_text_is_an_error(when: str) -> None:
+    answer = ENGINE.compile(w.repo(permit(when))).answer(Question(w.FIN, CREDIT, "\ud800", {}, context()))
+    assert answer.outcome == "error"
+
+
 def test_a_new_release_keeps_nothing_of_the_one_before() -> None:
     question = Question(w.FIN, CREDIT, "c1", {}, context())
     assert ENGINE.compile(w.repo(permit())).answer(question).outcome == "allow"

@@ -81,11 +81,11 @@ class CedarPolicies:
             return Answer("no_decision", (), ("the action is not in the catalog",))
         try:
             put = self._put(question)
+            seen = put.seen(found.who)
         except Unfit as problem:
             return Answer("no_decision", (), (f"{problem}, as the schema wants",))
         except Exception as problem:
             return Answer("error", (), (f"the question could not be put ({type(problem).__name__})",))
-        seen = put.seen(found.who)
         if seen is not None and (given := self._given.get(seen)) is not None:
             return given
         answer = self._evaluated(put, found.policies, found.ids)
