@@ -97,11 +97,15 @@ class Estate:
         """All requests, once so many of them stand at this status."""
         async with self.client(plane) as fin:
             for _ in range(int(within_s * 5)):
-                items: list[Any] = (await fin.get("/v1/requests", params={"limit": 100})).json()["items"]
+                answer = await fin.get("/v1/requests", params={"limit": 100})
+                if answer.status_code == 503:  # Postgres is not back yet
+                    await asyncio.sleep(0.2)
+                    continue
+                items: list[Any] = answer.json()["items"]
                 if sum(one["status"] == status for one in items) >= count:
                     return items
                 await asyncio.sleep(0.2)
-        raise AssertionError(f"no {count} × {status} after {within_s} s: {items}")
+        raise AssertionError(f"no {count} × {status} after {within_s} s: {answer.text}")
 
     async def until(self, true: Any, within_s: float = 20) -> None:
         for _ in range(int(within_s * 50)):
