@@ -47,6 +47,32 @@ async def test_a_worker_killed_between_any_two_commits_of_a_dispute_leaves_one_o
         await _settles(world, run)
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("n", range(1, 5))
+async def test_the_same_where_it_had_started_the_dispute_itself(dsn: str, tmp_path: Path, n: int, when: str) -> None:
+    async with land(dsn, tmp_path) as world:
+        victim = await world.worker("kill", when, str(n), "run_d1")
+        assert await world.gone(victim), "it did not come to that commit"
+        assert await world.ask("select 1 from cxplane.pgqueuer where entrypoint like 'leg%'") == []  # it had it at hand
+        await world.worker()
+        await _settles(world, "run_d1")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("n", [1, 3])
+async def test_a_worker_paused_past_its_lease_loses_what_it_has_at_hand(dsn: str, tmp_path: Path, n: int) -> None:
+    async with land(dsn, tmp_path) as world:
+        paused = await world.worker("stop", "after", str(n), "run_d1")
+        await world.worker()
+        await _settles(world, "run_d1")
+        writes = len(world.billing.calls("POST"))
+        paused.send_signal(signal.SIGCONT)
+        await asyncio.sleep(2)
+        assert len(world.billing.calls("POST")) == writes
+        assert paused.poll() is None, "and it works on"
+
+
 async def test_there_are_exactly_the_commits_that_the_test_above_kills_at(dsn: str, tmp_path: Path) -> None:
     async with land(dsn, tmp_path) as world:
         victim = await world.worker("kill", "before", "5")

@@ -1,7 +1,7 @@
 """A worker as a process of its own, which ends or stops itself at a chosen point.
 
-`python -m tests.crash.worker DSN BILLING_URL LEASE_S [how] [when] [n]`: how = kill | stop; when = before | after the n-th commit of a
-leg in this process. Without them it works until it is killed.
+`python -m tests.crash.worker DSN BILLING_URL LEASE_S [how] [when] [n] [run]`: how = kill | stop; when = before | after the n-th commit
+of a leg in this process. Without them it works until it is killed. `run`: a dispute that it starts itself, under this id.
 """
 
 from __future__ import annotations
@@ -48,8 +48,12 @@ async def main() -> None:
     dsn, url, lease_s, *rest = sys.argv[1:]
     if rest:
         dying(rest[0], rest[1], int(rest[2]))
-    async with open_plane(Settings(dsn=dsn, lease=timedelta(seconds=float(lease_s)), system_urls={"billing": url})):
+    settings = Settings(dsn=dsn, lease=timedelta(seconds=float(lease_s)), system_urls={"billing": url})
+    async with open_plane(settings) as plane:
         print("working", flush=True)
+        if len(rest) > 3:
+            of = {"account_id": "a1", "dispute_id": "d1", "amount": 1000}
+            await plane.start_run(plane.caller("system:crm"), "dispute", of, customer="c1", id=rest[3])
         await asyncio.Event().wait()
 
 

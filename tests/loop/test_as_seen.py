@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cxplane.domain.record import AppendResult, Changed, Write
+from cxplane.loop.at_hand import AtHand
 from tests.loop.journeys import CREDIT_STEP, DISPUTE, Country, country
 
 MORE = "input.dispute_id + '-more'"
@@ -52,9 +53,14 @@ async def test_what_is_known_of_its_customer_comes_with_the_run(dsn: str, monkey
     assert look in TWICE
     async with country(dsn, dispute=TWICE.replace(look, "")) as here:
         reads, conditional = watched(here, monkeypatch)
-        view = await here.until(await here.dispute())
+        told = await here.signal("dispute.opened", "d1", customer="c1", account="a1", amount=100)
+        view = await here.until(told["runs_started"][0])
         assert view.run.status == "done" and len(here.billing.credits) == 2
-        assert reads == [] and len(conditional) == 2
+        assert len(reads) == 1 and len(conditional) == 2  # what the signal saw goes with the run
+        monkeypatch.setattr(AtHand, "room", lambda self: False)
+        view = await here.until(await here.dispute("d2"))
+        assert view.run.status == "done" and len(here.billing.credits) == 4
+        assert len(reads) == 1 and len(conditional) == 4  # as does what is read by who takes it from the queue
 
 
 async def withdraw(here: Country) -> None:

@@ -148,6 +148,8 @@ FUNCTIONS = {
     "wake": "select cxplane.wake('other', 'run1')",
     "post": "select cxplane.post('other', 'run1', 'p0', '{}', null)",
     "take_runs": "select 1 from cxplane.take_runs('{other}', '{run1}') t where t is not null",
+    "let_go": "select 1 from cxplane.let_go('other', 'w1', '{run1}') n where n > 0",
+    "at_work": "select 1 from cxplane.at_work('other', 'w2', '0 seconds', '{run1}') n where n.woken > 0",
     "give_back": "select cxplane.give_back('other', 'r1')",
     "take": 'select cxplane.take(\'other\', \'r1\', \'{"claim": ["a", "k9", "r1"]}\', true)',
     "beyond": "select 1 from cxplane.beyond('other', '[]', null) b where b is not null",

@@ -16,6 +16,7 @@ import pytest
 from cxplane.adapters.postgres.access import open_access
 from cxplane.adapters.postgres.migrate import script
 from cxplane.adapters.postgres.work import PgQueuerWork
+from cxplane.loop.at_hand import AtHand
 from cxplane.loop.legs import Legs
 from cxplane.ports.work import Job
 from cxplane.wiring import Settings, open_plane
@@ -61,6 +62,7 @@ async def test_two_tenants_with_workers_under_load_do_each_its_own_work(
         await work(self, job)
 
     monkeypatch.setattr(Legs, "work", watched)
+    monkeypatch.setattr(AtHand, "room", lambda self: False)  # all of it through the queue
     with caplog.at_level(logging.WARNING):
         async with two(dsn, planes=2) as at:
             for country in at.values():

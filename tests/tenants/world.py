@@ -139,7 +139,7 @@ async def rows_of(dsn: str, tenant: str) -> dict[str, list[str]]:
         names = await link.fetch(
             "select c.relname from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant'"
             " where c.relnamespace = 'cxplane'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition"
-            " and not a.attisdropped and c.relname <> 'pgqueuer' order by 1"
+            " and not a.attisdropped and c.relname not in ('pgqueuer', 'worker') order by 1"
         )
         return {
             name: [

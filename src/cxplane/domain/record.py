@@ -121,6 +121,9 @@ class NewRun:
     id: str
     journey: str
     key: str | None = None
+    at_hand: int | None = (
+        None  # the epoch under which its writer begins with it at once; no wake-up goes into the queue
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,4 +330,4 @@ class TakenRun:
     input: JsonObject = field(repr=False)
     state: JsonObject | None = field(repr=False)  # None: nothing was done yet
     mail: tuple[Mail, ...]
-    known: object = field(default=None, repr=False, compare=False)  # of its customer, sealed: see `Store.known`
+    known: object = field(default=None, repr=False, compare=False)  # of its customer: see `Store.known`

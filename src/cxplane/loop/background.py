@@ -17,6 +17,7 @@ from cxplane.domain.errors import CxplaneError, where_it_broke
 from cxplane.domain.outcome import Status
 from cxplane.domain.record import Appended, Write
 from cxplane.loop.approvals import Approvals
+from cxplane.loop.at_hand import AtHand
 from cxplane.loop.erasing import Erasing
 from cxplane.loop.finding_out import find_out
 from cxplane.loop.gate import Gate
@@ -43,6 +44,7 @@ class Background:
         gate: Gate,
         approvals: Approvals,
         legs: Legs,
+        at_hand: AtHand,
         work: Work,
         erasing: Erasing,
         *,
@@ -52,7 +54,7 @@ class Background:
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._gate, self._approvals, self._legs, self._work, self._works = gate, approvals, legs, work, works
-        self._concurrency, self._erasing = concurrency, erasing
+        self._concurrency, self._erasing, self._at_hand = concurrency, erasing, at_hand
         self._sealer, self._seal_every = sealer, seal_every
         self._tasks: list[asyncio.Task[None]] = []
         self._failing: dict[str, float] = {}  # step -> since when, without a success between
@@ -61,8 +63,10 @@ class Background:
         self._tasks = [asyncio.create_task(self._always("releases", self._gate.releases.follow))]
         if self._works:
             handlers = {RESOLVE: self._resolve, EXPIRE: self._expire, LEG: self._legs.work}
+            self._at_hand.open(self._legs.begin)
             for name, step in (
                 ("due", self._sweep),
+                ("at hand", self._at_hand.beat),
                 ("pulse", self._legs.pulse.beat),
                 ("times", self._legs.watch_times),
                 ("retention", self._retain),
@@ -74,11 +78,13 @@ class Background:
                 self._tasks.append(asyncio.create_task(self._always("seal", self._seal)))
 
     async def stop(self) -> None:
+        closing = asyncio.create_task(self._at_hand.close())
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        await closing
 
     def stuck(self) -> Mapping[str, float]:
         """Work that does not go on -> for how many seconds."""

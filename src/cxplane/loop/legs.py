@@ -47,11 +47,19 @@ class Legs:
         while await self._leg(job):
             pass
 
+    async def begin(self, taken: TakenRun) -> None:
+        """A run that was started here; its start has taken it."""
+        if await self._on(taken, tries=0):
+            await self.work(Job(0, taken.row.id, LEG, {"run": taken.row.id}, 0))
+
     async def _leg(self, job: Job) -> bool:
         """To the next wait; True if somebody's word came while it was put aside for a person, so that it goes on at once."""
         taken = await self._gate.store.runs.take(self._gate.tenant, job.payload["run"])
         if taken is None or RunStatus(taken.row.status).final:
             return False
+        return await self._on(taken, tries=job.tries)
+
+    async def _on(self, taken: TakenRun, *, tries: int) -> bool:
         program = await self._program(taken.row.release, taken.row.journey)
         leg = Leg(self._gate, self._triggers, taken, program, self.pulse)
         try:
@@ -66,7 +74,7 @@ class Legs:
         except StoreUnavailable:
             raise
         except Exception as problem:
-            if job.tries + 1 < TRIES:
+            if tries + 1 < TRIES:
                 raise
             told = where_it_broke(problem)
             log.error("run %s: a leg failed %d times and waits for a person: %s", taken.row.id, TRIES, told)

@@ -19,6 +19,7 @@ from cxplane.domain.values import JsonObject, derived_id
 from cxplane.domain.views import ActionView, Ask, Check, RequestView, RunView
 from cxplane.loop.access import must, sees_record, within
 from cxplane.loop.approvals import Approvals
+from cxplane.loop.at_hand import AtHand
 from cxplane.loop.background import CONCURRENCY, Background
 from cxplane.loop.customers import Customers
 from cxplane.loop.erasing import Erasing
@@ -75,7 +76,8 @@ class Plane:
         self.people = Customers(tenant, store, self.live, clock)
         self.erasing = Erasing(tenant, store, self.live, clock)
         self.governance = Governance(tenant, store, self.live)
-        self.triggers = Triggers(tenant, store, self.live, clock, work)
+        at_hand = AtHand(tenant, store, lease, concurrency, work.wake)
+        self.triggers = Triggers(tenant, store, self.live, clock, work, at_hand)
         self.replays = Replays(tenant, store, self.live)
         self.journeys = Journeys(tenant, store, self.live, clock, self.triggers)
         self.explaining = Explaining(tenant, store, self.live, self.journeys, self.replays)
@@ -84,6 +86,7 @@ class Plane:
             self.gate,
             self.desk,
             Legs(self.gate, self.triggers, lease),
+            at_hand,
             work,
             self.erasing,
             works=works,

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from cxplane.domain.customer import Situation
 from cxplane.domain.errors import Conflict, ExpressionError, Malformed, NotFound
-from cxplane.domain.record import Appended, NewEntry, NewRun, RunTaken, SignalTaken, Write
-from cxplane.domain.run import Run, SendSignal, StartRun
+from cxplane.domain.record import (
+    Appended,
+    AppendResult,
+    Fence,
+    Mail,
+    NewEntry,
+    NewRun,
+    RunTaken,
+    SignalTaken,
+    TakenRun,
+    Write,
+)
+from cxplane.domain.run import Run, RunRow, RunStatus, SendSignal, StartRun
 from cxplane.domain.run_entries import run_started, signal_entry
 from cxplane.domain.values import Json, JsonObject, canonical, derived_id, digest
 from cxplane.journeys.program import Program
+from cxplane.loop.at_hand import AtHand
 from cxplane.loop.lineage import OUTSIDE, Lineage, in_bounds, lineage
 from cxplane.loop.live import Live, Releases
 from cxplane.ports.clock import Clock
@@ -40,8 +54,11 @@ class Accepted:
 
 
 class Triggers:
-    def __init__(self, tenant: str, store: Store, releases: Releases, clock: Clock, work: Work) -> None:
+    def __init__(
+        self, tenant: str, store: Store, releases: Releases, clock: Clock, work: Work, at_hand: AtHand
+    ) -> None:
         self._tenant, self._store, self._releases, self._clock, self._work = tenant, store, releases, clock, work
+        self._at_hand = at_hand
 
     def wake(self) -> None:
         """Tell the workers, after the commit. They would see it by themselves a little later."""
@@ -67,7 +84,7 @@ class Triggers:
         entry, new = self._started(
             live, journey, input, id=id, by=by, customer=customer, conversation=conversation, cause=cause
         )
-        result = await self._store.append(Write(self._tenant, (entry, *along), new_run=new))
+        result = await self._begin(Write(self._tenant, (entry, *along), new_run=new))
         if isinstance(result, RunTaken):
             if result.run != id:
                 raise Conflict(
@@ -75,12 +92,25 @@ class Triggers:
                     next=f"Look at run {result.run}; start another one when it has ended.",
                 )
             return id, True
-        self._woke(result)
         return id, False
 
-    def _woke(self, result: object) -> None:
+    async def _begin(self, write: Write, known: Situation | None = None) -> AppendResult:
+        """What starts a run: begun with here and now if there is room, else by whoever takes it from the queue.
+
+        `known`: of its customer.
+        """
+        new = write.new_run
+        if new is None or not self._at_hand.room():
+            result = await self._store.append(write)
+        else:
+            epoch = secrets.randbits(53)
+            with self._at_hand.starting(new.id):
+                result = await self._store.append(replace(write, new_run=replace(new, at_hand=epoch)))
+            if isinstance(result, Appended):
+                self._at_hand.begin(_taken(write, result, epoch, known))
         if isinstance(result, Appended) and result.woke:
             self.wake()
+        return result
 
     def _started(
         self,
@@ -141,7 +171,7 @@ class Triggers:
         id = derived_id("sig", self._tenant, signal.source, signal.id)
         try:
             starts = list(self._starts(live, signal, id, by, customer, comes)) if starting else []
-            await self._known(starts)
+            known = await self._known(starts)
         except (Malformed, NotFound):
             if await self._on_record(
                 id
@@ -167,23 +197,24 @@ class Triggers:
         started: list[str] = []
         # a run that is on record without its signal does no harm; a signal without its run would be lost
         for begun, new in starts[1:]:
-            result = await self._store.append(Write(self._tenant, (begun,), new_run=new, reservations=comes.takes))
+            result = await self._begin(
+                Write(self._tenant, (begun,), new_run=new, reservations=comes.takes),
+                known.get(begun.body.get("customer")),
+            )
             in_bounds(result, sender)
             started += [new.id] if isinstance(result, Appended) else []
-            self._woke(result)
         first = starts[0] if starts else None
         entries = (entry, first[0]) if first else (entry,)
         takes = comes.takes if first else ()
         write = Write(self._tenant, entries, new_signal=id, new_run=first[1] if first else None, reservations=takes)
-        result = await self._store.append(write)
+        result = await self._begin(write, known.get(first[0].body.get("customer")) if first else None)
         in_bounds(result, sender)
         if isinstance(result, RunTaken):  # its key is under way: the signal still reaches who listens
-            result = await self._store.append(Write(self._tenant, (entry,), new_signal=id))
+            result = await self._begin(Write(self._tenant, (entry,), new_signal=id))
         elif isinstance(result, Appended) and first:
             started.insert(0, first[1].id)
         if isinstance(result, SignalTaken):
             return Accepted(id, True)
-        self._woke(result)
         reached = result.reached - (1 if first and first[1].id in started else 0) if isinstance(result, Appended) else 0
         return Accepted(id, False, tuple(started), max(0, reached))
 
@@ -201,19 +232,22 @@ class Triggers:
         )
         return next(iter(about)) if len(about) == 1 else None
 
-    async def _known(self, starts: Sequence[tuple[NewEntry, NewRun]]) -> None:
-        """Malformed where a run would be about a customer that nobody knows: it could only get stuck."""
+    async def _known(self, starts: Sequence[tuple[NewEntry, NewRun]]) -> Mapping[str | None, Situation]:
+        """Of each customer. Malformed where a run would be about one that nobody knows: it could only get stuck."""
+        known: dict[str | None, Situation] = {}
         about = {entry.body.get("customer"): new.journey for entry, new in starts}
         for customer, journey in about.items():
             if customer is None:
                 continue
             # asked together with what judging asks at the same moment
-            if (await self._store.situation(self._tenant, customer, None)).customer is None:
+            known[customer] = await self._store.situation(self._tenant, customer, None)
+            if known[customer].customer is None:
                 raise Malformed(
                     f"the signal starts {journey} for a customer that is not known",
                     where="/data",
                     next="PUT /v1/customers/{id} makes one known; then send the same signal again.",
                 )
+        return known
 
     def _starts(
         self, live: Live, signal: Signal, id: str, by: str, customer: str | None, comes: Lineage
@@ -273,14 +307,46 @@ class Triggers:
             cause=run.id,
             comes=comes,
         )
-        result = await self._store.append(Write(self._tenant, (entry,), new_run=new, reservations=comes.takes))
+        result = await self._begin(Write(self._tenant, (entry,), new_run=new, reservations=comes.takes))
         in_bounds(result, run)
         if isinstance(result, RunTaken) and result.run != wanted.run:
             raise Conflict(
                 f"a run of {wanted.journey} with the same key is under way: {result.run}",
                 next="Wait for its end, then try the step again.",
             )
-        self._woke(result)
+
+
+def _taken(write: Write, result: Appended, epoch: int, known: Situation | None) -> TakenRun:
+    """The run that a write has started and taken, as the store would tell it."""
+    new = write.new_run
+    assert new is not None
+    position, entry = next(
+        (p, e) for p, e in zip(result.positions, write.entries, strict=True) if e.kind == "run.started"
+    )
+    body = entry.body
+    assert entry.release is not None
+    row = RunRow(
+        id=new.id,
+        journey=new.journey,
+        release=entry.release,
+        status=RunStatus.READY,
+        started_at=entry.at,
+        updated_at=entry.at,
+        started_by=entry.actor,
+        customer=body.get("customer"),
+        conversation=body.get("conversation"),
+        key=new.key,
+        parent=body.get("parent"),
+    )
+    return TakenRun(
+        fence=Fence(new.id, epoch),
+        before=0,
+        row=row,
+        input=(entry.private or {}).get("input", {}),
+        state=None,
+        mail=(Mail(f"p{position}", {"kind": "started"}),),
+        known=known if row.conversation is None else None,
+    )
 
 
 def key_of(program: Program, input: Mapping[str, Json]) -> str | None:

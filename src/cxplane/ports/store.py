@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from cxplane.domain.customer import Customer, Situation
@@ -99,6 +99,16 @@ class RunStore(Protocol):
 
     async def revive(self, before: datetime, *, limit: int = 500) -> int:
         """Wake runs again that have been busy since before then with no job for them: nobody is at work there."""
+        ...
+
+    async def at_work(self, tenant: str, *, lease: timedelta, runs: Sequence[str] = ()) -> tuple[int, int]:
+        """A sign of life of this worker, and what it has had at hand for a while (`NewRun.at_hand`). What workers have at hand
+        that gave none for a lease goes into the queue: (how many others there are, how many runs went).
+        """
+        ...
+
+    async def let_go(self, tenant: str, runs: Sequence[str], *, leaving: bool = False) -> int:
+        """Put what this worker has at hand into the queue, unless it has come to rest; how many. `leaving`: it ends."""
         ...
 
     async def listeners(self, tenant: str, type: str, key: str) -> Sequence[str | None]:

@@ -21,7 +21,7 @@ from cxplane.domain.errors import StoreError
 
 log = logging.getLogger("cxplane.store")
 
-HEAD = "0007"
+HEAD = "0008"
 COMPATIBLE_FROM = "0006"  # code that knows this step or a later one works on a store at HEAD
 STEPS = Path(__file__).with_name("migrations")
 MIN_POSTGRES = 15

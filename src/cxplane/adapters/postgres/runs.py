@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cxplane.adapters.postgres import rows
@@ -27,8 +27,8 @@ _LIVE = "status not in ('done', 'failed', 'cancelled')"
 class Runs:
     """The part of the store that journeys use. See `ports.store`."""
 
-    def __init__(self, asking: Questions, private: Private) -> None:
-        self._ask, self._private = asking, private
+    def __init__(self, asking: Questions, private: Private, worker: str) -> None:
+        self._ask, self._private, self._worker = asking, private, worker
         self._taker = Together(self._take)
 
     async def take(self, tenant: str, id: str) -> TakenRun | None:
@@ -138,6 +138,25 @@ class Runs:
 
     async def revive(self, before: datetime, *, limit: int = 500) -> int:
         found = await self._ask._rows("select cxplane.revive_runs($1, $2) as n", before, limit, patience_s=0.0)
+        return int(found[0]["n"])
+
+    async def at_work(self, tenant: str, *, lease: timedelta, runs: Sequence[str] = ()) -> tuple[int, int]:
+        found = await self._ask._rows(
+            "select others, woken from cxplane.at_work($1, $2, $3, $4)",
+            tenant,
+            self._worker,
+            lease,
+            list(runs),
+            patience_s=0.0,
+        )
+        return found[0]["others"], found[0]["woken"]
+
+    async def let_go(self, tenant: str, runs: Sequence[str], *, leaving: bool = False) -> int:
+        values = [tenant, self._worker, list(runs)]
+        found = await self._ask._rows("select cxplane.let_go($1, $2, $3) as n", *values, patience_s=0.0)
+        if leaving:
+            gone = "delete from cxplane.worker where tenant = $1 and id = $2"
+            await self._ask._rows(gone, tenant, self._worker, patience_s=0.0)
         return int(found[0]["n"])
 
     async def listeners(self, tenant: str, type: str, key: str) -> Sequence[str | None]:

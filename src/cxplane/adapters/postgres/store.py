@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 
@@ -93,9 +94,10 @@ class PostgresStore(Budgets, Releases, ApiKeys):
         super().__init__(dsn, pool, access)
         self.subject_keys = SubjectKeys(self._rows, operator)
         self._private = Private(self.subject_keys)
-        self._writer = Writer(dsn, access)
+        worker = uuid4().hex  # this process, for what it has at hand
+        self._writer = Writer(dsn, access, worker)
         self._sealing = 0  # writes that are on their way to the writer
-        self.runs: RunStore = Runs(self, self._private)
+        self.runs: RunStore = Runs(self, self._private, worker)
         self.seals: Seals = PostgresSeals(self._rows)
         self.erasing: ErasureStore = Erasing(self._rows, self._slow, self.subject_keys)
         self._situations = Together(self._ask_situations, links=2)
@@ -133,6 +135,8 @@ class PostgresStore(Budgets, Releases, ApiKeys):
 
     async def known(self, tenant: str, taken: TakenRun) -> Situation | None:
         run = taken.row
+        if isinstance(taken.known, Situation):
+            return taken.known
         if taken.known is None or (run.customer is None and run.conversation is None):
             return None
         return await self._situation(tenant, run.conversation, taken.known)

@@ -49,7 +49,7 @@ _LOOK = (
     " cxplane.conversation, cxplane.run, cxplane.mailbox, cxplane.inbox, cxplane.timer, cxplane.listen, cxplane.recent,"
     " cxplane.signal, cxplane.task, cxplane.pgqueuer"
 )
-_APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) a"
+_APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) a"
 _NOT_REQUESTS = ("release.", "customer.", "key.")
 _NO_NEWS = ("outcome", "approval.decided", "task.answered")  # to the run, where its own leg writes them
 _TRANSIENT = (
@@ -71,6 +71,7 @@ class Waiting:
     months: set[date]
     releases: set[str]
     sealing: list[tuple[str, str]]
+    at_hand: tuple[str, str] | None
     answer: asyncio.Future[AppendResult] = field(repr=False)
     since: float = field(default_factory=time.monotonic)
 
@@ -78,8 +79,9 @@ class Waiting:
 class Writer:
     """One task and one connection. Each caller gets the result of its own write."""
 
-    def __init__(self, dsn: str, access: Held) -> None:
-        self._dsn, self._access = dsn, access
+    def __init__(self, dsn: str, access: Held, worker: str) -> None:
+        """`worker`: who has the runs at hand that are written so."""
+        self._dsn, self._access, self._worker = dsn, access, worker
         self._link: Any = None
         self._months: set[date] = set()  # that have a partition
         self._releases: set[str] = set()  # that have a number
@@ -204,6 +206,7 @@ class Writer:
                 _fail([item], problem)
 
     async def _call(self, link: Any, batch: Sequence[Waiting]) -> list[Any]:
+        at_hand = [item.at_hand for item in batch if item.at_hand is not None]
         rows = await link.fetch(
             _APPEND,
             b"[" + b",".join(item.raw for item in batch) + b"]",
@@ -213,6 +216,7 @@ class Writer:
             *([call[n] for item in batch for call in item.calling] for n in range(3)),
             *([key[n] for key in {key for item in batch for key in item.sealing}] for n in range(2)),
             _ends(batch),
+            [self._worker, *(x for one in at_hand for x in one)] if at_hand else None,
         )
         return [row["a"] for row in rows]
 
@@ -351,7 +355,9 @@ def encode(
     if write.new_signal is not None:
         whole["g"] = write.new_signal
         names.append(f"r|{tenant}|{write.new_signal}")
+    at_hand: tuple[str, str] | None = None
     if (run := write.new_run) is not None:
+        at_hand = None if run.at_hand is None else (run.id, str(run.at_hand))
         whole["u"] = (run.id, run.journey, run.key)
         names += (
             [f"r|{tenant}|{run.id}", f"j|{tenant}|{run.journey}|{run.key or ''}"]
@@ -385,7 +391,7 @@ def encode(
         raise malformed(problem) from None
     if b"\\u0000" in raw and _NUL.search(raw):
         raise Malformed("a text holds a NUL character", next="Send text without NUL characters.")
-    return Waiting(raw, names, settling, calling, months, releases, [(tenant, key) for key in keys], answer)
+    return Waiting(raw, names, settling, calling, months, releases, [(tenant, key) for key in keys], at_hand, answer)
 
 
 def _ends(batch: Sequence[Waiting]) -> list[int]:

@@ -1,0 +1,89 @@
+-- Runs at hand: a worker that starts a run begins with it at once, instead of putting a wake-up into the queue and taking it
+-- out again. What it began and did not end goes into the queue when the worker says so, or shows no sign of life any more.
+
+-- Workers that run journeys, by an id of their process. `seen_at`: their last sign of life.
+create table cxplane.worker (
+    tenant text collate "C" not null,
+    id text collate "C" not null,
+    seen_at timestamptz not null,
+    primary key (tenant, id)
+) with (fillfactor = 50);
+select cxplane.guard_table('cxplane.worker');
+
+-- Who has the run at hand while it is busy; null: a wake-up in the queue stands for it. Left as it was when the run rests.
+alter table cxplane.mailbox add column worker text collate "C";
+
+-- As before, but for a run that the writer has at hand (the setting cxplane.at_hand: the worker, then each run and its epoch):
+-- nobody else need be told of that.
+create or replace function cxplane.wake(t text, s text) returns boolean language plpgsql as $$
+declare
+    at_hand text[] := nullif(current_setting('cxplane.at_hand', true), '')::text[];
+    n int := array_position(at_hand, s, 2);
+begin
+    if n is not null then
+        insert into cxplane.mailbox (tenant, stream, worker, epoch, taken_at)
+            values (t, s, at_hand[1], at_hand[n + 1]::bigint, clock_timestamp())
+            on conflict (tenant, stream) do update
+                set busy = true, worker = excluded.worker, epoch = excluded.epoch, taken_at = excluded.taken_at;
+        return false;
+    end if;
+    insert into cxplane.mailbox (tenant, stream) values (t, s)
+        on conflict (tenant, stream) do update set busy = true, worker = null where not mailbox.busy;
+    if not found then
+        return false;
+    end if;
+    insert into cxplane.pgqueuer (tenant, priority, entrypoint, payload, dedupe_key, status)
+        values (t, 0, 'leg@' || t, convert_to(jsonb_build_array(s, jsonb_build_object('tenant', t, 'run', s))::text, 'UTF8'),
+            'leg@' || t || '|' || s, 'queued')
+        on conflict (dedupe_key) where status = 'queued'::cxplane.pgqueuer_status and dedupe_key is not null do nothing;
+    return true;
+end $$;
+
+-- As the function of 0007. `at_hand`: the worker that writes, then each new run that it begins with at once, and its epoch.
+create function cxplane.append(batch jsonb, names text[], settling_tenants text[], settling_ids text[],
+    calling_tenants text[], calling_types text[], calling_keys text[], sealing_tenants text[], sealing_ids text[], ends int[],
+    at_hand text[])
+returns setof jsonb language plpgsql as $$
+begin
+    if at_hand is not null then
+        perform set_config('cxplane.at_hand', at_hand::text, true);
+    end if;
+    return query select * from cxplane.append(batch, names, settling_tenants, settling_ids, calling_tenants, calling_types,
+        calling_keys, sealing_tenants, sealing_ids, ends);
+end $$;
+
+-- What a worker has at hand goes into the queue, as far as it is still busy. How many runs.
+create function cxplane.let_go(t text, me text, runs text[]) returns int language plpgsql as $$
+declare
+    one text;
+    n int := 0;
+begin
+    for one in select stream from cxplane.mailbox where tenant = t and stream = any (runs) and worker = me and busy
+            order by stream for update skip locked loop
+        update cxplane.mailbox set busy = false where tenant = t and stream = one;
+        n := n + cxplane.wake(t, one)::int;
+    end loop;
+    return n;
+end $$;
+
+-- A sign of life. `runs`: what this worker has had at hand for a while. Those of workers that gave none for the length of a
+-- lease go into the queue. How many other workers there are, and how many runs went.
+create function cxplane.at_work(t text, me text, lease interval, runs text[], out others int, out woken int)
+language plpgsql as $$
+declare
+    one text;
+begin
+    woken := 0;
+    insert into cxplane.worker (tenant, id, seen_at) values (t, me, clock_timestamp())
+        on conflict (tenant, id) do update set seen_at = excluded.seen_at;
+    if cardinality(runs) > 0 then
+        update cxplane.mailbox set taken_at = clock_timestamp() where tenant = t and stream = any (runs) and worker = me and busy;
+    end if;
+    for one in select id from cxplane.worker where tenant = t and id <> me and seen_at < clock_timestamp() - lease
+            order by id for update skip locked loop
+        woken := woken + cxplane.let_go(t, one, array(
+            select stream from cxplane.mailbox where tenant = t and worker = one and busy));
+        delete from cxplane.worker where tenant = t and id = one;
+    end loop;
+    select count(*) - 1 into others from cxplane.worker where tenant = t;
+end $$;

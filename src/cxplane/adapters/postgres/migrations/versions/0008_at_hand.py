@@ -1,0 +1,10 @@
+"""A worker begins at once with runs that it starts."""
+
+from cxplane.adapters.postgres.migrations import run
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    run("0008_at_hand")

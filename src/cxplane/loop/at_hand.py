@@ -1,0 +1,110 @@
+"""Runs that this worker begins with as soon as it has started them, without a way through the queue.
+
+They are its own as long as it shows signs of life; what it cannot do, or does not come to, goes into the queue like the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from cxplane.domain.errors import CxplaneError, where_it_broke
+from cxplane.domain.record import TakenRun
+from cxplane.ports.store import Store
+
+log = logging.getLogger("cxplane.journeys")
+
+GRACE_S = 5.0  # for legs under way when the worker stops
+BEATS = 4  # signs of life in a lease
+SHARE = 8  # of what a worker does at once, at hand while there are others: they take the rest from the queue
+LONG_S = 5.0  # at hand for so long: told to the store, so that nobody takes it for left lying
+
+
+class AtHand:
+    """`room` for one more, then `begin`. Closed until `open`, and in a plane that does not work."""
+
+    def __init__(self, tenant: str, store: Store, lease: timedelta, most: int, wake: Callable[[], None]) -> None:
+        self._tenant, self._store, self._lease, self._most, self._wake = tenant, store, lease, most, wake
+        self._work: Callable[[TakenRun], Awaitable[None]] | None = None
+        self._others = 0
+        self._under_way: dict[asyncio.Task[None], tuple[str, float]] = {}
+        self._dropped: set[str] = set()
+
+    def open(self, work: Callable[[TakenRun], Awaitable[None]]) -> None:
+        """`work`: one leg after another of a run, to its next wait."""
+        self._work = work
+
+    def room(self) -> bool:
+        """With other workers about, most goes through the queue, from which each takes as much as it can do."""
+        most = self._most // SHARE if self._others else self._most
+        return self._work is not None and len(self._under_way) < most
+
+    @contextmanager
+    def starting(self, run: str) -> Iterator[None]:
+        """Around the write that starts it. Where nobody knows whether it is on record, the queue shall have it."""
+        try:
+            yield
+        except BaseException:
+            self._dropped.add(run)
+            raise
+
+    def begin(self, taken: TakenRun) -> None:
+        run = taken.row.id
+        if self._work is None:  # it was closed meanwhile
+            self._dropped.add(run)
+            return
+        # in a context of its own: nothing of whoever started the run belongs to its legs
+        task = asyncio.create_task(self._do(self._work, taken), context=contextvars.Context())
+        self._under_way[task] = (run, time.monotonic())
+        task.add_done_callback(lambda done: self._under_way.pop(done, None))
+
+    async def _do(self, work: Callable[[TakenRun], Awaitable[None]], taken: TakenRun) -> None:
+        run = taken.row.id
+        try:
+            await work(taken)
+        except asyncio.CancelledError:
+            self._dropped.add(run)
+        except Exception as problem:
+            told = str(problem) if isinstance(problem, CxplaneError) else where_it_broke(problem)
+            log.warning("run %s goes into the queue: %s", run, told)
+            self._dropped.add(run)
+
+    async def beat(self) -> None:
+        """One sign of life, and a pause until the next."""
+        runs = self._store.runs
+        if self._dropped:
+            await self._let_go()
+        now = time.monotonic()
+        long = [run for run, since in self._under_way.values() if now - since > LONG_S]
+        self._others, woken = await runs.at_work(self._tenant, lease=self._lease, runs=long)
+        if woken:
+            log.warning("%d runs of a worker that is gone are put into the queue", woken)
+            self._wake()
+        await asyncio.sleep(self._lease.total_seconds() / BEATS)
+
+    async def close(self) -> None:
+        """Legs under way get a moment to end; the rest goes into the queue."""
+        if self._work is None:
+            return
+        self._work = None
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=GRACE_S)
+        for task in list(self._under_way):
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=GRACE_S)
+        try:
+            await self._let_go(leaving=True)
+        except CxplaneError as problem:  # after a lease another worker puts them there
+            log.info("what was at hand is left to the lease: %s", problem)
+
+    async def _let_go(self, *, leaving: bool = False) -> None:
+        dropped = set(self._dropped)
+        if await self._store.runs.let_go(self._tenant, sorted(dropped), leaving=leaving):
+            self._wake()
+        self._dropped -= dropped
