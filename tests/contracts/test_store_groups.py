@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxplane.adapters.postgres.encoding import encode, ends
 from cxplane.adapters.postgres.store import PostgresStore
-from cxplane.adapters.postgres.writer import _ends, encode
 from cxplane.domain.record import Appended, AppendResult, KeyTaken, Moved, NewEntry, RequestTaken, Write
 from tests.contracts.writes import ACTION, NOW, T, allowed, asked, takes, told, used
 
@@ -99,9 +99,9 @@ def test_no_two_of_a_group_change_the_same(touched: list[set[str]]) -> None:
         )  # type: ignore[arg-type]
         for names in touched
     ]
-    ends = _ends(batch)
-    assert ends == sorted(set(ends)) and ends[-1] == len(batch)
-    for first, last in zip([0, *ends[:-1]], ends, strict=True):
+    found = ends(batch)
+    assert found == sorted(set(found)) and found[-1] == len(batch)
+    for first, last in zip([0, *found[:-1]], found, strict=True):
         group = touched[first:last]
         assert sum(map(len, group)) == len(set().union(*group))
 
@@ -109,5 +109,5 @@ def test_no_two_of_a_group_change_the_same(touched: list[set[str]]) -> None:
 def test_who_claims_the_same_key_or_budget_is_in_another_group() -> None:
     both = [allowed("r1", "k"), allowed("r2", "k"), allowed("r3", None, takes(1)), allowed("r4", None, takes(1))]
     batch = [encode(write, None, [None, None]) for write in both]  # type: ignore[arg-type]
-    assert _ends(batch) == [1, 3, 4]
+    assert ends(batch) == [1, 3, 4]
     assert ACTION in "".join(batch[0].names)

@@ -143,6 +143,16 @@ async def test_nothing_is_moved_into_another_tenant(both: object, dsn: str, link
 FUNCTIONS = {
     "append": 'select cxplane.append(\'[{"t": "other", "e": [{"k": "note", "s": "s", "a": "2026-11-01", "r": "x",'
     " \"b\": {}}]}]', '{}', '{}', '{}', '{}', '{}', '{}')",
+    "append in groups": 'select cxplane.append(\'[{"t": "other", "e": [{"k": "note", "s": "s", "a": "2026-11-01", "r": "x",'
+    " \"b\": {}}]}]', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{1}', '{w,s,1}')",
+    "against": 'select 1 from cxplane.against(\'[{"t": "other", "n": "r1"}]\', 1, 1, null) a where a <> array[null::jsonb]',
+    "fold_legs": "select cxplane.fold_legs(array[(0, now(), 'other', 'r9', 'request', 'x', null, null, null,"
+    ' \'{"id": "r9", "action": "a", "caller": "agent:x"}\', null)::cxplane.entry,'
+    " (0, now(), 'other', 'r9', 'decision', 'x', null, null, null,"
+    ' \'{"verdict": "allow", "status": "running", "due": "2026-01-01T00:00:00Z"}\', null)::cxplane.entry])',
+    "fold_legs of what is there": "select cxplane.fold_legs(array[(0, now(), 'other', 'r1', 'outcome', 'x', null, null, null,"
+    ' \'{"status": "done"}\', null)::cxplane.entry])',
+    "with_mail": 'select 1 from cxplane.with_mail(\'[{"t": "other", "f": ["run1", 0], "i": true}]\', \'{1}\') m where m <> \'{}\'',
     "entries_after": "select tenant from cxplane.entries_after('other', 0, null, null, 100)",
     "rebuild": "select 1 from (select cxplane.rebuild('other') n) x where n > 0",
     "wake": "select cxplane.wake('other', 'run1')",

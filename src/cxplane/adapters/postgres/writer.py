@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from cxplane.adapters.postgres.connect import GONE, MALFORMED, PATIENCE_S, Held, asking, connect, malformed
-from cxplane.domain.errors import KeyDestroyed, Malformed, Overloaded, StoreError, StoreUnavailable, where_it_broke
+from cxplane.adapters.postgres.encoding import Waiting, encode, ends
+from cxplane.domain.errors import KeyDestroyed, Overloaded, StoreError, StoreUnavailable, where_it_broke
 from cxplane.domain.record import (
     Appended,
     AppendResult,
@@ -25,7 +23,6 @@ from cxplane.domain.record import (
     Fenced,
     KeyTaken,
     Moved,
-    NewEntry,
     RequestTaken,
     RunTaken,
     SignalTaken,
@@ -41,8 +38,6 @@ STALE_S = 1.0  # after that, how long appends took says nothing about now
 WAITING = 20_000  # writes that may wait before callers are sent away
 ANALYZE = (100, 1_000, 10_000)  # writes of a process after which the planner is told what the tables hold
 
-_encode = msgspec.json.Encoder().encode
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # plans are kept; those made while the tables were empty may take any index, and autovacuum looks only now and then
 _LOOK = (
     "analyze cxplane.request, cxplane.claim, cxplane.budget_use, cxplane.intent, cxplane.approval, cxplane.customer,"
@@ -50,30 +45,12 @@ _LOOK = (
     " cxplane.signal, cxplane.task, cxplane.pgqueuer"
 )
 _APPEND = "select a from cxplane.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) a"
-_NOT_REQUESTS = ("release.", "customer.", "key.")
-_NO_NEWS = ("outcome", "approval.decided", "task.answered")  # to the run, where its own leg writes them
 _TRANSIENT = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.OutOfMemoryError,  # also: no room in the table of locks
     asyncpg.LockNotAvailableError,
 )
-
-
-@dataclass(slots=True)
-class Waiting:
-    """One write, encoded, and the caller who waits for it."""
-
-    raw: bytes
-    names: list[str]
-    settling: list[tuple[str, str]]
-    calling: list[tuple[str, str, str]]
-    months: set[date]
-    releases: set[str]
-    sealing: list[tuple[str, str]]
-    at_hand: tuple[str, str] | None
-    answer: asyncio.Future[AppendResult] = field(repr=False)
-    since: float = field(default_factory=time.monotonic)
 
 
 class Writer:
@@ -215,7 +192,7 @@ class Writer:
             [id for item in batch for _, id in item.settling],
             *([call[n] for item in batch for call in item.calling] for n in range(3)),
             *([key[n] for key in {key for item in batch for key in item.sealing}] for n in range(2)),
-            _ends(batch),
+            ends(batch),
             [self._worker, *(x for one in at_hand for x in one)] if at_hand else None,
         )
         return [row["a"] for row in rows]
@@ -295,155 +272,3 @@ def _result(answer: dict[str, Any]) -> AppendResult:
     if "key" in answer:
         return KeyTaken(*answer["key"])
     return BudgetExhausted(*answer["budget"])
-
-
-def encode(
-    write: Write,
-    answer: asyncio.Future[AppendResult],
-    kept: Sequence[JsonObject | None],
-    keys: Sequence[str] = (),
-) -> Waiting:
-    """A write as the append function reads it, with the names of all that it may change. Raises Malformed."""
-    tenant = write.tenant
-    entries: list[dict[str, Any]] = []
-    names: list[str] = []
-    settling: list[tuple[str, str]] = []
-    calling: list[tuple[str, str, str]] = []
-    months: set[date] = set()
-    releases: set[str] = set()
-    for new, private in zip(write.entries, kept, strict=True):
-        kind, stream, body = new.kind, new.stream, new.body
-        entries.append(
-            {
-                "k": kind,
-                "s": stream,
-                "a": _utc(new.at, months),
-                "r": new.actor,
-                "l": new.release,
-                "c": new.cause,
-                "b": body,
-                "p": private,
-            }
-        )
-        if new.release is not None:
-            releases.add(new.release)
-        if kind.startswith(_NOT_REQUESTS):
-            names.append(f"{kind[:3]}|{tenant}|{'' if kind.startswith('release.') else stream}")
-        else:
-            names.append(f"r|{tenant}|{stream}")
-        if stream != write.new_request and _settles(new):
-            settling.append((tenant, stream))
-        if kind == "signal":
-            calling.append((tenant, body["type"], body["key"]))
-            names.append(f"s|{tenant}|{body['type']}|{body['key']}")
-        elif kind == "run.advanced":
-            names += [f"s|{tenant}|{type}|{key}" for type, key in body.get("listens", ())]
-            names += [f"r|{tenant}|{body['parent']}"] if "parent" in body else []
-    whole: dict[str, Any] = {"t": tenant, "e": entries}
-    if keys:
-        whole["y"] = keys
-    if write.fence is not None:
-        whole["f"] = (write.fence.run, write.fence.epoch)
-        names.append(f"r|{tenant}|{write.fence.run}")
-        for sent, new in zip(entries, write.entries, strict=True):
-            if new.kind in _NO_NEWS:
-                sent["t"] = {"leg": True}
-        if any(new.kind == "run.advanced" and new.body.get("idle") for new in write.entries):
-            whole["i"] = True
-    if (seen := write.as_seen) is not None:
-        whole["v"] = (seen.customer, seen.conversation, seen.version)
-    if write.new_signal is not None:
-        whole["g"] = write.new_signal
-        names.append(f"r|{tenant}|{write.new_signal}")
-    at_hand: tuple[str, str] | None = None
-    if (run := write.new_run) is not None:
-        at_hand = None if run.at_hand is None else (run.id, str(run.at_hand))
-        whole["u"] = (run.id, run.journey, run.key)
-        names += (
-            [f"r|{tenant}|{run.id}", f"j|{tenant}|{run.journey}|{run.key or ''}"]
-            if run.key
-            else [f"r|{tenant}|{run.id}"]
-        )
-    if write.new_request is not None:
-        whole["n"] = write.new_request
-        names.append(f"r|{tenant}|{write.new_request}")
-    if write.expect is not None:
-        whole["x"] = write.expect
-        names.append(f"r|{tenant}|{write.expect[0]}")
-    if decided := [new.body["approval"] for new in write.entries if new.kind == "approval.decided"]:
-        whole["o"] = decided
-    if (claim := write.claim) is not None:
-        whole["c"] = (claim.action, claim.key, claim.request)
-        names.append(f"k|{tenant}|{claim.action}|{claim.key}")
-    if write.reservations:
-        whole["r"] = [
-            (r.budget, r.scope, r.window, r.money, r.count, r.risk, r.limit_money, r.limit_count, r.limit_risk, r.force)
-            for r in write.reservations
-        ]
-        names += [f"b|{tenant}|{r.budget}|{r.scope}|{r.window}" for r in write.reservations]
-    if takes := _takes(write):
-        taker = entries[_taker(write)]
-        taker["t"] = {**takes, **(taker.get("t") or {})}
-    try:
-        raw = _encode(whole)
-        "".join(names).encode()
-    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeEncodeError) as problem:
-        raise malformed(problem) from None
-    if b"\\u0000" in raw and _NUL.search(raw):
-        raise Malformed("a text holds a NUL character", next="Send text without NUL characters.")
-    return Waiting(raw, names, settling, calling, months, releases, [(tenant, key) for key in keys], at_hand, answer)
-
-
-def _ends(batch: Sequence[Waiting]) -> list[int]:
-    """Where groups end, counted from 1: the writes of one change nothing in common, so they can be checked and added together."""
-    ends: list[int] = []
-    touched: set[str] = set()
-    for n, item in enumerate(batch):
-        if not touched.isdisjoint(item.names):
-            ends.append(n)
-            touched = set()
-        touched.update(item.names)
-    return [*ends, len(batch)]
-
-
-def _utc(at: datetime, months: set[date]) -> str:
-    """When it was, as text; the month whose partition it goes to is added to `months`. Raises Malformed without a time zone."""
-    if at.tzinfo is None:
-        raise malformed(ValueError("an entry's time needs a time zone"))
-    try:
-        day = at if at.tzinfo is UTC else at.astimezone(UTC)
-    except OverflowError as problem:
-        raise malformed(problem) from None
-    months.add(date(day.year, day.month, 1))
-    return at.isoformat()
-
-
-def _settles(new: NewEntry) -> bool:
-    """Whether it may give back what its request holds, or change the request that it undoes."""
-    return new.kind in ("outcome", "approval.decided") or (new.kind == "decision" and new.body["verdict"] == "refuse")
-
-
-def _taker(write: Write) -> int:
-    """The entry that tells what its write took: the decision on the request that takes, else the last."""
-    wanted = write.claim.request if write.claim else None
-    for n in reversed(range(len(write.entries))):
-        e = write.entries[n]
-        if e.kind == "decision" and wanted in (None, e.stream):
-            return n
-    return len(write.entries) - 1
-
-
-def _takes(write: Write) -> dict[str, Any]:
-    """What the journal keeps of claim and reservations, so that they can be folded again; `true` where the entries say it."""
-    takes: dict[str, Any] = {}
-    if (claim := write.claim) is not None:
-        said = any(
-            e.kind == "request"
-            and (e.body.get("id"), e.body.get("action"), e.body.get("key")) == (claim.request, claim.action, claim.key)
-            for e in write.entries
-        )
-        same = said and bool(write.entries) and write.entries[_taker(write)].stream == claim.request
-        takes["claim"] = same or (claim.action, claim.key, claim.request)
-    if write.reservations:
-        takes["reserve"] = [(r.budget, r.scope, r.window, r.money, r.count, r.risk) for r in write.reservations]
-    return takes

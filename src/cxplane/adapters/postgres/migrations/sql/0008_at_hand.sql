@@ -39,19 +39,6 @@ begin
     return true;
 end $$;
 
--- As the function of 0007. `at_hand`: the worker that writes, then each new run that it begins with at once, and its epoch.
-create function cxplane.append(batch jsonb, names text[], settling_tenants text[], settling_ids text[],
-    calling_tenants text[], calling_types text[], calling_keys text[], sealing_tenants text[], sealing_ids text[], ends int[],
-    at_hand text[])
-returns setof jsonb language plpgsql as $$
-begin
-    if at_hand is not null then
-        perform set_config('cxplane.at_hand', at_hand::text, true);
-    end if;
-    return query select * from cxplane.append(batch, names, settling_tenants, settling_ids, calling_tenants, calling_types,
-        calling_keys, sealing_tenants, sealing_ids, ends);
-end $$;
-
 -- What a worker has at hand goes into the queue, as far as it is still busy. How many runs.
 create function cxplane.let_go(t text, me text, runs text[]) returns int language plpgsql as $$
 declare

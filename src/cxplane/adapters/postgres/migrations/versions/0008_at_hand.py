@@ -1,4 +1,4 @@
-"""A worker begins at once with runs that it starts."""
+"""A worker begins at once with runs that it starts; appends in fewer statements."""
 
 from cxplane.adapters.postgres.migrations import run
 
@@ -8,3 +8,4 @@ down_revision = "0007"
 
 def upgrade() -> None:
     run("0008_at_hand")
+    run("0008_append")
