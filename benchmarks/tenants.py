@@ -59,7 +59,7 @@ def spent(writer: Writer) -> float:
 async def measure(dsn: str, writes: int, rounds: int, at_once: int) -> None:
     held = await open_access(dsn, TENANT)
     assert held.guard is Guard.ROLE
-    writers = {"held": Writer(dsn, held), "free": Writer(dsn, Access(TENANT, Guard.NONE))}
+    writers = {"held": Writer(dsn, held, "held"), "free": Writer(dsn, Access(TENANT, Guard.NONE), "free")}
     rates: dict[str, list[float]] = {name: [] for name in writers}
     cpu: dict[str, list[float]] = {name: [] for name in writers}
     for name, writer in writers.items():
