@@ -60,11 +60,16 @@ async def rows(here: Country, sql: str) -> list[Any]:
 async def test_what_is_started_here_is_worked_here(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with country(dsn, parent=PARENT) as here:
         queue = Queue(here, monkeypatch)
+        here.billing.pause_s = 0.5
         run = await here.dispute()
+        await here.plane.health.measure()
+        assert b"cxplane_runs_at_hand 1.0" in here.plane.telemetry.render()[0]
         told = await here.signal("dispute.opened", "d2", customer="c1", account="a1", amount=100)
         for one in (run, *told["runs_started"]):
             assert (await here.until(one)).run.status == "done"
         assert queue.taken == []
+        await here.plane.health.measure()
+        assert b"cxplane_runs_at_hand 0.0" in here.plane.telemetry.render()[0]
         assert len(here.billing.credits) == 2
         assert await rows(here, "select * from cxplane.pgqueuer where entrypoint like 'leg%'") == []
 

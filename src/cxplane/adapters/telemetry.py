@@ -72,6 +72,7 @@ METRICS: Mapping[str, Metric] = {
     "breaker": Metric("gauge", "Circuit breaker of a system: 0 closed, 1 probing, 2 open.", ("system",)),
     "runs": Metric("gauge", "Runs of journeys that have not ended.", ("status",)),
     "jobs": Metric("gauge", "Background work in the store.", ("kind", "status")),
+    "runs_at_hand": Metric("gauge", "Runs that this worker started and works on, without a job in the store."),
     "open_tasks": Metric("gauge", "Tasks that wait for a person."),
     "late_seconds": Metric(
         "gauge",

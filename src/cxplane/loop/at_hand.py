@@ -10,7 +10,7 @@ import contextvars
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from cxplane.domain.errors import CxplaneError, where_it_broke
@@ -21,6 +21,7 @@ log = logging.getLogger("cxplane.journeys")
 
 GRACE_S = 5.0  # for legs under way when the worker stops
 BEATS = 4  # signs of life in a lease
+AWHILE_S = 10.0
 SHARE = 8  # of what a worker does at once, at hand while there are others: they take the rest from the queue
 LONG_S = 5.0  # at hand for so long: told to the store, so that nobody takes it for left lying
 
@@ -34,6 +35,7 @@ class AtHand:
         self._others = 0
         self._under_way: dict[asyncio.Task[None], tuple[str, float]] = {}
         self._dropped: set[str] = set()
+        self._some_dropped = asyncio.Event()
 
     def open(self, work: Callable[[TakenRun], Awaitable[None]]) -> None:
         """`work`: one leg after another of a run, to its next wait."""
@@ -44,19 +46,23 @@ class AtHand:
         most = self._most // SHARE if self._others else self._most
         return self._work is not None and len(self._under_way) < most
 
+    @property
+    def count(self) -> int:
+        return len(self._under_way)
+
     @contextmanager
     def starting(self, run: str) -> Iterator[None]:
         """Around the write that starts it. Where nobody knows whether it is on record, the queue shall have it."""
         try:
             yield
         except BaseException:
-            self._dropped.add(run)
+            self._drop(run)
             raise
 
     def begin(self, taken: TakenRun) -> None:
         run = taken.row.id
         if self._work is None:  # it was closed meanwhile
-            self._dropped.add(run)
+            self._drop(run)
             return
         # in a context of its own: nothing of whoever started the run belongs to its legs
         task = asyncio.create_task(self._do(self._work, taken), context=contextvars.Context())
@@ -68,14 +74,23 @@ class AtHand:
         try:
             await work(taken)
         except asyncio.CancelledError:
-            self._dropped.add(run)
+            self._drop(run)
         except Exception as problem:
             told = str(problem) if isinstance(problem, CxplaneError) else where_it_broke(problem)
             log.warning("run %s goes into the queue: %s", run, told)
-            self._dropped.add(run)
+            self._drop(run)
 
     async def beat(self) -> None:
-        """One sign of life, and a pause until the next."""
+        """Signs of life. For a while: whoever calls again knows that it goes on."""
+        until = time.monotonic() + AWHILE_S
+        while True:
+            await self._beat()
+            if time.monotonic() > until:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._some_dropped.wait(), self._lease.total_seconds() / BEATS)
+
+    async def _beat(self) -> None:
         runs = self._store.runs
         if self._dropped:
             await self._let_go()
@@ -85,7 +100,6 @@ class AtHand:
         if woken:
             log.warning("%d runs of a worker that is gone are put into the queue", woken)
             self._wake()
-        await asyncio.sleep(self._lease.total_seconds() / BEATS)
 
     async def close(self) -> None:
         """Legs under way get a moment to end; the rest goes into the queue."""
@@ -103,7 +117,12 @@ class AtHand:
         except CxplaneError as problem:  # after a lease another worker puts them there
             log.info("what was at hand is left to the lease: %s", problem)
 
+    def _drop(self, run: str) -> None:
+        self._dropped.add(run)
+        self._some_dropped.set()
+
     async def _let_go(self, *, leaving: bool = False) -> None:
+        self._some_dropped.clear()
         dropped = set(self._dropped)
         if await self._store.runs.let_go(self._tenant, sorted(dropped), leaving=leaving):
             self._wake()

@@ -86,6 +86,11 @@ class Background:
                 await task
         await closing
 
+    @property
+    def at_hand(self) -> int:
+        """Runs that were started here and are worked here."""
+        return self._at_hand.count
+
     def stuck(self) -> Mapping[str, float]:
         """Work that does not go on -> for how many seconds."""
         now = time.monotonic()

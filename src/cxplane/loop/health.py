@@ -89,6 +89,7 @@ class Health:
         gauge = self._telemetry.gauge
         for system, fuse in self._systems.states().items():
             gauge("breaker", FUSES[str(fuse)], {"system": system})
+        gauge("runs_at_hand", self._background.at_hand)
         for name, value in (await self._store.stats()).items():
             gauge("store", value, {"what": name})
         if self._figures is None or time.monotonic() - self._figures[0] > FIGURES_S:
