@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import asyncpg
 import pytest
 
 from cxplane.adapters.postgres.store import PostgresStore, open_store
-from cxplane.domain.record import Appended, Fence, Fenced, NewRun, TakenRun, Write
+from cxplane.domain.record import Appended, Fence, Fenced, NewRun, RunTaken, TakenRun, Write
 from tests.contracts.mailroom import T, begun, drained, letter
 
 HOUR, NONE = timedelta(hours=1), timedelta(0)
@@ -144,3 +145,70 @@ async def test_folded_again_it_is_not_lost(store: PostgresStore, link: Any) -> N
     assert await store.append(advanced("r1", 7, [], idle=True)) == Fenced("r1")
     assert await store.runs.revive(datetime.now(UTC) + timedelta(seconds=1)) == 1
     assert await jobs(link) == ["leg@northwind|r1"]
+
+
+async def test_a_start_that_is_refused_takes_no_run_that_mail_comes_for(store: PostgresStore, link: Any) -> None:
+    """Both in one commit: the run was started before, and rests."""
+    first = await store.append(begun("r1"))
+    taken = await store.runs.take(T, "r1")
+    assert isinstance(first, Appended) and taken is not None
+    await store.append(drained(taken, [1], [m.ref for m in taken.mail], idle=True))
+    results = await asyncio.gather(
+        store.append(begun("r0")),
+        store.append(at_hand("r1")),
+        store.append(letter("r1", 1)),
+        store.append(at_hand("r2")),
+    )
+    assert [type(r) for r in results] == [Appended, RunTaken, Appended, Appended]
+    assert isinstance(results[2], Appended) and results[2].woke
+    assert "leg@northwind|r1" in await jobs(link)
+    row = await link.fetchrow("select epoch, worker from cxplane.mailbox where stream = 'r1'")
+    assert (row["epoch"], row["worker"]) == (taken.fence.epoch, None)
+
+
+async def test_of_two_starts_of_one_run_in_a_commit_the_one_that_counts_has_it(store: PostgresStore) -> None:
+    await store.append(Write(T, _keyed("r0").entries, new_run=NewRun("r0", "j", "k")))
+    refused = Write(T, _keyed("r1").entries, new_run=NewRun("r1", "j", "k", at_hand=5))
+    results = await asyncio.gather(store.append(begun("x")), store.append(refused), store.append(at_hand("r1", 7)))
+    assert [type(r) for r in results] == [Appended, RunTaken, Appended]
+    assert isinstance(await store.append(advanced("r1", 7, [], idle=True)), Appended)
+
+
+def _keyed(id: str) -> Write:
+    entry = begun(id).entries[0]
+    return Write(T, (replace(entry, body={**entry.body, "key": "k"}),))
+
+
+async def test_what_rests_is_nobody_s_any_more(store: PostgresStore, link: Any) -> None:
+    result = await store.append(at_hand("r1"))
+    assert isinstance(result, Appended)
+    await store.append(advanced("r1", 7, [f"p{result.positions[0]}"], idle=True))
+    assert await link.fetchval("select worker from cxplane.mailbox") is None
+
+
+@pytest.mark.parametrize("how", ["let go", "gone"])
+async def test_what_is_being_written_is_waited_for_and_not_forgotten(
+    store: PostgresStore, other: PostgresStore, link: Any, how: str
+) -> None:
+    await store.append(at_hand("r1"))
+    await store.runs.at_work(T, lease=HOUR)
+    async with link.transaction():
+        await link.execute("select cxplane.lock_runs('{northwind}', '{r1}')")
+        await link.execute("select from cxplane.mailbox where stream = 'r1' for no key update")
+        asks = store.runs.let_go(T, ["r1"]) if how == "let go" else other.runs.at_work(T, lease=NONE)
+        asking = asyncio.ensure_future(asks)
+        await asyncio.sleep(0.2)
+        assert not asking.done()
+    assert await asking == (1 if how == "let go" else (0, 1))
+    assert await jobs(link) == ["leg@northwind|r1"]
+
+
+async def test_a_sign_of_life_waits_for_no_run(store: PostgresStore, link: Any) -> None:
+    await store.append(at_hand("r1"))
+    await store.append(at_hand("r2"))
+    await link.execute("update cxplane.mailbox set taken_at = now() - interval '1 minute'")
+    async with link.transaction():
+        await link.execute("select from cxplane.mailbox where stream = 'r1' for no key update")
+        await asyncio.wait_for(store.runs.at_work(T, lease=HOUR, runs=["r1", "r2"]), 5)
+    old = await link.fetch("select stream from cxplane.mailbox where taken_at < now() - interval '30 seconds'")
+    assert [r["stream"] for r in old] == ["r1"]

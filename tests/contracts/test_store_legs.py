@@ -63,9 +63,7 @@ class Going:
             undoes = {"undoes": chance.choice(self.done)} if self.done and chance.random() < 0.3 else {}
             entries += [asked(id, key=key, run=self.run, **undoes), intended(id)]
             claim, self.open = (KeyClaim(ACTION, key, id) if key else None), id
-        return Write(
-            T, tuple(entries), fence=self.fence, expect=expect, claim=claim, new_request=self.open if claim else None
-        )
+        return Write(T, tuple(entries), fence=self.fence, expect=expect, claim=claim, new_request=self.open)
 
 
 async def shown(store: PostgresStore) -> dict[str, list[str]]:
@@ -137,6 +135,7 @@ async def test_each_leg_of_a_group_is_answered_for_itself(store: PostgresStore) 
             write(3),
             entries=(advanced("r3"), asked("q3", key="k1"), intended("q3")),
             claim=KeyClaim(ACTION, "k1", "q3"),
+            new_request="q3",
         ),
         write(4, as_seen=AsSeen("c1", None, "0/0")),
         write(5, status="waiting"),
@@ -157,9 +156,10 @@ async def test_each_leg_of_a_group_is_answered_for_itself(store: PostgresStore) 
 async def test_what_is_taken_back_says_by_which_request(store: PostgresStore) -> None:
     held = await holding(store, "r1")
     fence, ref = held["r1"]
-    await store.append(Write(T, (advanced("r1", took=[ref]), asked("q1", run="r1"), intended("q1")), fence=fence))
+    first = (advanced("r1", took=[ref]), asked("q1", run="r1"), intended("q1"))
+    await store.append(Write(T, first, fence=fence, new_request="q1"))
     back = (came_out("q1", "done"), advanced("r1"), asked("q2", run="r1", undoes="q1"), intended("q2"))
-    await store.append(Write(T, back, fence=fence, expect=("q1", "running")))
+    await store.append(Write(T, back, fence=fence, expect=("q1", "running"), new_request="q2"))
     last = Write(T, (came_out("q2", "done"), advanced("r1", "done")), fence=fence, expect=("q2", "running"))
     assert _of_leg(last, _takes(last))
     await store.append(last)
@@ -182,7 +182,7 @@ USUAL = (came_out("q1", "done"), advanced("r1"), asked("q2", key="k"), intended(
 )
 def test_what_is_usual_for_a_leg(entries: tuple[NewEntry, ...]) -> None:
     claim = KeyClaim(ACTION, "k", "q2") if len(entries) > 2 else None
-    write = Write(T, entries, fence=FENCE, claim=claim)
+    write = Write(T, entries, fence=FENCE, claim=claim, new_request="q2" if claim else None)
     assert _of_leg(write, _takes(write))
 
 
@@ -207,13 +207,14 @@ def test_what_is_usual_for_a_leg(entries: tuple[NewEntry, ...]) -> None:
     ],
 )
 def test_what_is_not(entries: tuple[NewEntry, ...]) -> None:
-    write = Write(T, entries, fence=FENCE)
+    write = Write(T, entries, fence=FENCE, new_request="q2")
     assert not _of_leg(write, _takes(write))
 
 
 def test_nor_is_what_is_not_a_leg_s_or_takes_of_a_budget() -> None:
     assert not _of_leg(Write(T, USUAL), {})
-    write = Write(T, USUAL, fence=FENCE, reservations=(takes(1),))
+    assert not _of_leg(Write(T, USUAL, fence=FENCE), {})  # nobody has looked whether the request is new
+    write = Write(T, USUAL, fence=FENCE, reservations=(takes(1),), new_request="q2")
     assert not _of_leg(write, _takes(write))
-    other = Write(T, USUAL, fence=FENCE, claim=KeyClaim(ACTION, "another", "q2"))
+    other = Write(T, USUAL, fence=FENCE, claim=KeyClaim(ACTION, "another", "q2"), new_request="q2")
     assert not _of_leg(other, _takes(other))

@@ -68,6 +68,8 @@ async def test_what_is_started_here_is_worked_here(dsn: str, monkeypatch: pytest
         for one in (run, *told["runs_started"]):
             assert (await here.until(one)).run.status == "done"
         assert queue.taken == []
+        while hand(here).count:  # the end is on record a moment before the worker knows
+            await asyncio.sleep(0.01)
         await here.plane.health.measure()
         assert b"cxplane_runs_at_hand 0.0" in here.plane.telemetry.render()[0]
         assert len(here.billing.credits) == 2
@@ -111,16 +113,11 @@ async def test_others_about_get_most_of_it(dsn: str) -> None:
         mine._most = 8
         assert mine.room()
         while not mine._others:
-            await _beat(mine)
+            await mine._beat()
+            await asyncio.sleep(0.05)
         assert mine._others == 1 and mine.room()
         mine._under_way[asyncio.create_task(asyncio.sleep(0))] = ("x", 0.0)
         assert not mine.room()
-
-
-async def _beat(hand: AtHand) -> None:
-    task = asyncio.create_task(hand.beat())
-    await asyncio.wait([task], timeout=0.5)
-    task.cancel()
 
 
 async def test_a_leg_that_fails_goes_into_the_queue(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,13 +186,12 @@ async def test_one_that_takes_long_is_not_taken_away_from_a_worker_that_lives(
     monkeypatch.setattr("cxplane.loop.at_hand.LONG_S", 0.1)
     async with country(dsn) as here:
         queue = Queue(here, monkeypatch)
-        mine = hand(here)
-        mine._lease = timedelta(seconds=0.4)
-        here.billing.pause_s = 0.9
+        here.billing.pause_s = 0.7
         run = await here.dispute()
-        for _ in range(4):
-            await _beat(mine)
-            await here.plane.store.runs.revive(here.plane.clock.now() - timedelta(seconds=0.8))
+        for _ in range(5):
+            await asyncio.sleep(0.12)
+            await hand(here)._beat()
+            await here.plane.store.runs.revive(here.plane.clock.now() - timedelta(seconds=0.5))
         assert (await here.until(run)).run.status == "done"
         assert queue.taken == []
 
@@ -220,3 +216,54 @@ async def test_the_caller_is_not_known_to_the_leg(dsn: str, monkeypatch: pytest.
             FOLLOWED.reset(token)
         assert (await here.until(run)).run.status == "done"
         assert met == [None]
+
+
+async def test_a_start_that_is_repeated_in_vain_leaves_the_run_where_it_is(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with country(dsn) as here:
+        queue = Queue(here, monkeypatch)
+        here.billing.pause_s = 0.5
+        run = await here.dispute()
+        with pytest.raises(StoreUnavailable), hand(here).starting(run):
+            raise StoreUnavailable("the answer was lost")
+        await hand(here)._beat()
+        assert (await here.until(run)).run.status == "done"
+        await hand(here)._beat()
+        assert queue.taken == [] and len(here.billing.calls("POST")) == 1
+
+
+async def test_a_start_on_its_way_while_the_worker_stops_is_not_left_lying(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with country(dsn) as here:
+        store = here.plane.store
+        append = store.append
+
+        async def slow(write: Write) -> AppendResult:
+            result = await append(write)
+            if write.new_run is not None:
+                await asyncio.sleep(0.4)
+            return result
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "append", slow)
+            starting = asyncio.create_task(here.dispute())
+            await asyncio.sleep(0.2)
+            await here.plane.stop()
+            run = await starting
+        assert len(await rows(here, "select 1 from cxplane.pgqueuer where entrypoint like 'leg%'")) == 1
+        async with open_plane(here.settings) as plane:
+            assert (await Country(plane, here.billing, here.settings).until(run)).run.status == "done"
+
+
+async def test_no_more_are_at_hand_than_there_is_room_for(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with country(dsn) as here:
+        queue = Queue(here, monkeypatch)
+        monkeypatch.setattr(hand(here), "_most", 2)
+        here.billing.pause_s = 0.3
+        runs = await asyncio.gather(*(here.dispute(f"d{n}") for n in range(12)))
+        assert 1 <= hand(here).count <= 2
+        for run in runs:
+            assert (await here.until(run)).run.status == "done"
+        assert len(set(queue.taken)) >= 10

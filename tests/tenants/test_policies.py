@@ -144,7 +144,7 @@ FUNCTIONS = {
     "append": 'select cxplane.append(\'[{"t": "other", "e": [{"k": "note", "s": "s", "a": "2026-11-01", "r": "x",'
     " \"b\": {}}]}]', '{}', '{}', '{}', '{}', '{}', '{}')",
     "append in groups": 'select cxplane.append(\'[{"t": "other", "e": [{"k": "note", "s": "s", "a": "2026-11-01", "r": "x",'
-    " \"b\": {}}]}]', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{1}', '{w,s,1}')",
+    " \"b\": {}}]}]', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{1}', 'w')",
     "against": 'select 1 from cxplane.against(\'[{"t": "other", "n": "r1"}]\', 1, 1, null) a where a <> array[null::jsonb]',
     "fold_legs": "select cxplane.fold_legs(array[(0, now(), 'other', 'r9', 'request', 'x', null, null, null,"
     ' \'{"id": "r9", "action": "a", "caller": "agent:x"}\', null)::cxplane.entry,'
@@ -158,7 +158,7 @@ FUNCTIONS = {
     "wake": "select cxplane.wake('other', 'run1')",
     "post": "select cxplane.post('other', 'run1', 'p0', '{}', null)",
     "take_runs": "select 1 from cxplane.take_runs('{other}', '{run1}') t where t is not null",
-    "let_go": "select 1 from cxplane.let_go('other', 'w1', '{run1}') n where n > 0",
+    "let_go": "select 1 from cxplane.let_go('other', '{w1}', '{run1}') n where n > 0",
     "at_work": "select 1 from cxplane.at_work('other', 'w2', '0 seconds', '{run1}') n where n.woken > 0",
     "give_back": "select cxplane.give_back('other', 'r1')",
     "take": 'select cxplane.take(\'other\', \'r1\', \'{"claim": ["a", "k9", "r1"]}\', true)',

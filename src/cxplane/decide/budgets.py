@@ -26,6 +26,9 @@ def reservations(
         return ()
     repo = rulebook.release.repo
     caller = caller_of(rulebook, request) or request.caller
+    covering = [budget for budget in repo.budgets if _covers(budget, action, caller)]
+    if not covering:
+        return ()
     local = now.astimezone(ZoneInfo(repo.plane.time_zone))
     return tuple(
         Reservation(
@@ -40,8 +43,7 @@ def reservations(
             limit_risk=budget.risk,
             force=force and budget.exhausted != "refuse",
         )
-        for budget in repo.budgets
-        if _covers(budget, action, caller)
+        for budget in covering
     )
 
 

@@ -85,6 +85,8 @@ class Background:
             with suppress(asyncio.CancelledError):
                 await task
         await closing
+        if self._works:
+            await self._at_hand.leave()
 
     @property
     def at_hand(self) -> int:

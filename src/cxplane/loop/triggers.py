@@ -106,8 +106,8 @@ class Triggers:
             epoch = secrets.randbits(53)
             with self._at_hand.starting(new.id):
                 result = await self._store.append(replace(write, new_run=replace(new, at_hand=epoch)))
-            if isinstance(result, Appended):
-                self._at_hand.begin(_taken(write, result, epoch, known))
+                if isinstance(result, Appended):
+                    self._at_hand.begin(_taken(write, result, epoch, known))
         if isinstance(result, Appended) and result.woke:
             self.wake()
         return result

@@ -35,7 +35,7 @@ class Waiting:
     months: set[date]
     releases: set[str]
     sealing: list[tuple[str, str]]
-    at_hand: tuple[str, str] | None
+    at_hand: bool
     answer: asyncio.Future[AppendResult] = field(repr=False)
     since: float = field(default_factory=time.monotonic)
 
@@ -98,9 +98,9 @@ def encode(
     if write.new_signal is not None:
         whole["g"] = write.new_signal
         names.append(f"r|{tenant}|{write.new_signal}")
-    at_hand: tuple[str, str] | None = None
     if (run := write.new_run) is not None:
-        at_hand = None if run.at_hand is None else (run.id, str(run.at_hand))
+        if run.at_hand is not None:
+            whole["h"] = run.at_hand
         whole["u"] = (run.id, run.journey, run.key)
         names += (
             [f"r|{tenant}|{run.id}", f"j|{tenant}|{run.journey}|{run.key or ''}"]
@@ -137,7 +137,9 @@ def encode(
         raise malformed(problem) from None
     if b"\\u0000" in raw and _NUL.search(raw):
         raise Malformed("a text holds a NUL character", next="Send text without NUL characters.")
-    return Waiting(raw, names, settling, calling, months, releases, [(tenant, key) for key in keys], at_hand, answer)
+    return Waiting(
+        raw, names, settling, calling, months, releases, [(tenant, key) for key in keys], "h" in whole, answer
+    )
 
 
 def ends(batch: Sequence[Waiting]) -> list[int]:
@@ -193,7 +195,7 @@ def _of_leg(write: Write, takes: Mapping[str, Any]) -> bool:
                     return False
                 before = None
                 continue
-            case "request" if before is None:
+            case "request" if before is None and new.stream == write.new_request:
                 before = new
             case "outcome" if before is None and body["status"] == "done":
                 pass

@@ -152,7 +152,7 @@ class Runs:
         return found[0]["others"], found[0]["woken"]
 
     async def let_go(self, tenant: str, runs: Sequence[str], *, leaving: bool = False) -> int:
-        values = [tenant, self._worker, list(runs)]
+        values = [tenant, [self._worker], list(runs)]
         found = await self._ask._rows("select cxplane.let_go($1, $2, $3) as n", *values, patience_s=0.0)
         if leaving:
             gone = "delete from cxplane.worker where tenant = $1 and id = $2"

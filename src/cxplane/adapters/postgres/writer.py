@@ -183,7 +183,6 @@ class Writer:
                 _fail([item], problem)
 
     async def _call(self, link: Any, batch: Sequence[Waiting]) -> list[Any]:
-        at_hand = [item.at_hand for item in batch if item.at_hand is not None]
         rows = await link.fetch(
             _APPEND,
             b"[" + b",".join(item.raw for item in batch) + b"]",
@@ -193,7 +192,7 @@ class Writer:
             *([call[n] for item in batch for call in item.calling] for n in range(3)),
             *([key[n] for key in {key for item in batch for key in item.sealing}] for n in range(2)),
             ends(batch),
-            [self._worker, *(x for one in at_hand for x in one)] if at_hand else None,
+            self._worker if any(item.at_hand for item in batch) else None,
         )
         return [row["a"] for row in rows]
 

@@ -112,8 +112,12 @@ begin
         from unnest(good) n where batch -> (n - 1) ? 'f'
     ), resting as (
         update cxplane.mailbox m
-            set busy = exists (select from cxplane.inbox i where i.tenant = m.tenant and i.stream = m.stream)
-            from g where g.rests and m.tenant = g.t and m.stream = g.run
+            set busy = g.mail, worker = case when g.mail then m.worker end
+            from (
+                select n, t, run, exists (select from cxplane.inbox i where i.tenant = t and i.stream = run) as mail
+                from g where rests offset 0
+            ) g
+            where m.tenant = g.t and m.stream = g.run
             returning g.n, m.busy
     )
     select array_agg(n) into found from (
@@ -130,7 +134,7 @@ end $$;
 -- (`if f() is null`: a call without a statement of its own, which would cost as much again.)
 --
 -- `batch`: [{t: tenant, f: [run, epoch], i: whether the run rests, v: [customer, conversation, version], g: new signal, u: [new run, journey, key],
---            y: [ids of keys], n: new request, x: [request, status], c: [action, key, request],
+--            h: the epoch under which its worker begins with the new run at once, y: [ids of keys], n: new request, x: [request, status], c: [action, key, request],
 --            o: [ids of approvals that must be open],
 --            l: whether a leg says nothing out of the ordinary (see `fold_legs`),
 --            r: [[budget, scope, span, money, count, risk, limit money, limit count, limit risk, force]],
@@ -140,13 +144,13 @@ end $$;
 -- `settling`: requests whose reservations may be given back or whose undone request changes: (tenants, ids).
 -- `calling`: signals that may reach runs: (tenants, types, keys).
 -- `sealing`: keys that seal personal data of the batch: (tenants, ids). Each write names its own in `y`.
--- `at_hand`: the worker that writes, then each new run that it begins with at once, and its epoch.
+-- `worker`: who writes and begins at once with new runs (`h`); null where there are none.
 -- One answer a write, in order: {"p": [positions], "w"?: a run was woken, "m"?: mail waits for it, "s"?: runs a signal reached}
 --    | {"fenced": run} | {"changed": customer} | {"signal": id} | {"run": id} | {"taken": id} | {"moved": [id, status]} | {"key": [request, input_hash]}
 --    | {"budget": [budget, limit, used, asked, allowed]} | {"gone": [ids of keys that were destroyed meanwhile]}
 create function cxplane.append(batch jsonb, names text[], settling_tenants text[], settling_ids text[],
     calling_tenants text[], calling_types text[], calling_keys text[], sealing_tenants text[], sealing_ids text[], ends int[],
-    at_hand text[])
+    worker text)
 returns setof jsonb language plpgsql as $$
 declare
     locks int[];
@@ -171,10 +175,8 @@ declare
     reached int;
     woke boolean;
     gone text[];
+    at_hand text[];
 begin
-    if at_hand is not null then
-        perform set_config('cxplane.at_hand', at_hand::text, true);
-    end if;
     if cardinality(settling_ids) > 0 then
         select names || coalesce(array_agg(n.name), '{}') into names
         from unnest(settling_tenants, settling_ids) as s (tenant, id)
@@ -213,6 +215,7 @@ begin
     foreach last in array ends loop
         wrong := cxplane.against(batch, first, last, gone);
         good := '{}';
+        at_hand := array[worker];
         for n in first .. last loop
             answer := wrong[n - first + 1];
             if answer is null and batch -> (n - 1) ? 'r' then
@@ -224,12 +227,18 @@ begin
             end if;
             if answer is null then
                 good := good || n;
+                if batch -> (n - 1) ? 'h' then
+                    at_hand := at_hand || array[batch -> (n - 1) -> 'u' ->> 0, batch -> (n - 1) ->> 'h'];
+                end if;
             else
                 answers[n] := answer;
             end if;
         end loop;
         first := last + 1;
         continue when good = '{}';
+        if worker is not null then
+            perform set_config('cxplane.at_hand', at_hand::text, true);
+        end if;
 
         w := batch -> (last - 1);
         if w -> 'e' -> -1 ->> 'l' is distinct from release_hash then  -- the same for most entries of most writes

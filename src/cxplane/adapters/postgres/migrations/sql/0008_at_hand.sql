@@ -13,8 +13,8 @@ select cxplane.guard_table('cxplane.worker');
 -- Who has the run at hand while it is busy; null: a wake-up in the queue stands for it. Left as it was when the run rests.
 alter table cxplane.mailbox add column worker text collate "C";
 
--- As before, but for a run that the writer has at hand (the setting cxplane.at_hand: the worker, then each run and its epoch):
--- nobody else need be told of that.
+-- As before, but for a new run that its writer has at hand (the setting cxplane.at_hand: the worker, then each run and its
+-- epoch): nobody else need be told of that.
 create or replace function cxplane.wake(t text, s text) returns boolean language plpgsql as $$
 declare
     at_hand text[] := nullif(current_setting('cxplane.at_hand', true), '')::text[];
@@ -23,9 +23,10 @@ begin
     if n is not null then
         insert into cxplane.mailbox (tenant, stream, worker, epoch, taken_at)
             values (t, s, at_hand[1], at_hand[n + 1]::bigint, clock_timestamp())
-            on conflict (tenant, stream) do update
-                set busy = true, worker = excluded.worker, epoch = excluded.epoch, taken_at = excluded.taken_at;
-        return false;
+            on conflict (tenant, stream) do nothing;
+        if found then
+            return false;
+        end if;
     end if;
     insert into cxplane.mailbox (tenant, stream) values (t, s)
         on conflict (tenant, stream) do update set busy = true, worker = null where not mailbox.busy;
@@ -39,14 +40,16 @@ begin
     return true;
 end $$;
 
--- What a worker has at hand goes into the queue, as far as it is still busy. How many runs.
-create function cxplane.let_go(t text, me text, runs text[]) returns int language plpgsql as $$
+-- What these workers have at hand goes into the queue, as far as it is still busy. How many runs. Waits for what is being
+-- written of them: with it a run may come to rest, or begin.
+create function cxplane.let_go(t text, workers text[], runs text[]) returns int language plpgsql as $$
 declare
     one text;
     n int := 0;
 begin
-    for one in select stream from cxplane.mailbox where tenant = t and stream = any (runs) and worker = me and busy
-            order by stream for update skip locked loop
+    perform cxplane.lock_runs(array_fill(t, array[cardinality(runs)]), runs);
+    for one in select stream from cxplane.mailbox where tenant = t and stream = any (runs) and worker = any (workers) and busy
+            order by stream for update loop
         update cxplane.mailbox set busy = false where tenant = t and stream = one;
         n := n + cxplane.wake(t, one)::int;
     end loop;
@@ -54,23 +57,27 @@ begin
 end $$;
 
 -- A sign of life. `runs`: what this worker has had at hand for a while. Those of workers that gave none for the length of a
--- lease go into the queue. How many other workers there are, and how many runs went.
+-- lease go into the queue, some at a time. How many other workers there are, and how many runs went.
 create function cxplane.at_work(t text, me text, lease interval, runs text[], out others int, out woken int)
 language plpgsql as $$
 declare
-    one text;
+    gone text[];
 begin
     woken := 0;
     insert into cxplane.worker (tenant, id, seen_at) values (t, me, clock_timestamp())
         on conflict (tenant, id) do update set seen_at = excluded.seen_at;
-    if cardinality(runs) > 0 then
-        update cxplane.mailbox set taken_at = clock_timestamp() where tenant = t and stream = any (runs) and worker = me and busy;
+    if cardinality(runs) > 0 then  -- one that is being written comes next time
+        update cxplane.mailbox set taken_at = clock_timestamp() where tenant = t and stream in (
+            select stream from cxplane.mailbox where tenant = t and stream = any (runs) and worker = me and busy
+            for no key update skip locked);
     end if;
-    for one in select id from cxplane.worker where tenant = t and id <> me and seen_at < clock_timestamp() - lease
-            order by id for update skip locked loop
-        woken := woken + cxplane.let_go(t, one, array(
-            select stream from cxplane.mailbox where tenant = t and worker = one and busy));
-        delete from cxplane.worker where tenant = t and id = one;
-    end loop;
+    gone := array(select id from cxplane.worker where tenant = t and id <> me and seen_at < clock_timestamp() - lease
+        order by id for update skip locked);
+    if gone <> '{}' then
+        woken := cxplane.let_go(t, gone, array(
+            select stream from cxplane.mailbox where tenant = t and worker = any (gone) and busy limit 500));
+        delete from cxplane.worker w where tenant = t and id = any (gone) and not exists (
+            select from cxplane.mailbox m where m.tenant = t and m.worker = w.id and m.busy);
+    end if;
     select count(*) - 1 into others from cxplane.worker where tenant = t;
 end $$;
