@@ -57,6 +57,17 @@ async def rows(here: Country, sql: str) -> list[Any]:
         await link.close()
 
 
+async def waiting(here: Country) -> list[str]:
+    """Runs whose wake-ups are in the queue."""
+    found = await rows(here, "select dedupe_key from cxplane.pgqueuer where entrypoint like 'leg%'")
+    return [key.partition("|")[2] for (key,) in found]
+
+
+async def done_by_another(here: Country, run: str) -> None:
+    async with open_plane(here.settings) as plane:
+        assert (await Country(plane, here.billing, here.settings).until(run)).run.status == "done"
+
+
 async def test_what_is_started_here_is_worked_here(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with country(dsn, parent=PARENT) as here:
         queue = Queue(here, monkeypatch)
@@ -73,7 +84,7 @@ async def test_what_is_started_here_is_worked_here(dsn: str, monkeypatch: pytest
         await here.plane.health.measure()
         assert b"cxplane_runs_at_hand 0.0" in here.plane.telemetry.render()[0]
         assert len(here.billing.credits) == 2
-        assert await rows(here, "select * from cxplane.pgqueuer where entrypoint like 'leg%'") == []
+        assert await waiting(here) == []
 
 
 async def test_what_a_run_starts_is_at_hand_as_well_and_wakes_it_through_the_queue(
@@ -92,10 +103,9 @@ async def test_a_plane_that_does_not_work_leaves_it_to_who_does(dsn: str) -> Non
         async with open_plane(replace(here.settings, work=False)) as plane:
             asks = Country(plane, here.billing, here.settings)
             run = await asks.dispute()
-            assert len(await rows(here, "select 1 from cxplane.pgqueuer where entrypoint like 'leg%'")) == 1
+            assert await waiting(here) == [run]
             assert (await asks.view(run)).run.status == "ready"
-        async with open_plane(here.settings) as plane:
-            assert (await Country(plane, here.billing, here.settings).until(run)).run.status == "done"
+        await done_by_another(here, run)
 
 
 async def test_without_room_it_goes_through_the_queue(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,9 +181,7 @@ async def test_a_worker_that_stops_ends_what_it_can_and_gives_back_the_rest(
         await asyncio.sleep(0.1)
         await here.plane.stop()
         assert await rows(here, "select id from cxplane.worker") == []
-        assert [
-            r[0] for r in await rows(here, "select dedupe_key from cxplane.pgqueuer where entrypoint like 'leg%'")
-        ] == [f"leg@acme|{slow}"]
+        assert await waiting(here) == [slow]
         here.billing.pause_s = 0.0
         async with open_plane(here.settings) as plane:
             view = await Country(plane, here.billing, here.settings).until(slow)
@@ -252,9 +260,8 @@ async def test_a_start_on_its_way_while_the_worker_stops_is_not_left_lying(
             await asyncio.sleep(0.2)
             await here.plane.stop()
             run = await starting
-        assert len(await rows(here, "select 1 from cxplane.pgqueuer where entrypoint like 'leg%'")) == 1
-        async with open_plane(here.settings) as plane:
-            assert (await Country(plane, here.billing, here.settings).until(run)).run.status == "done"
+        assert await waiting(here) == [run]
+        await done_by_another(here, run)
 
 
 async def test_no_more_are_at_hand_than_there_is_room_for(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

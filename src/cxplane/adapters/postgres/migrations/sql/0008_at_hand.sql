@@ -10,7 +10,7 @@ create table cxplane.worker (
 ) with (fillfactor = 50);
 select cxplane.guard_table('cxplane.worker');
 
--- Who has the run at hand while it is busy; null: a wake-up in the queue stands for it. Left as it was when the run rests.
+-- Who has the run at hand while it is busy; null: a wake-up in the queue stands for it, or it rests.
 alter table cxplane.mailbox add column worker text collate "C";
 
 -- As before, but for a new run that its writer has at hand (the setting cxplane.at_hand: the worker, then each run and its
