@@ -14,7 +14,11 @@ from typing import Any
 async def closed_loop(
     in_flight: int, seconds: float, one: Callable[[int], Awaitable[None]], *, warm: float = 1.0
 ) -> dict[str, float]:
-    """`one(n)` again and again. Measured are `seconds` in the middle: after `warm`, and after everybody has ended one."""
+    """`one(n)` again and again. Measured are about `seconds` in the middle: after `warm`, and after everybody has ended one.
+
+    Many in flight tend to end together. So what is measured begins and ends when as many have ended as are in flight, or a
+    multiple of it: a wave is counted whole or not at all.
+    """
     times: list[float] = []
     started = ended = 0
     began = time.perf_counter()
@@ -28,15 +32,19 @@ async def closed_loop(
             await one(started)
             ended += 1
             now = time.perf_counter()
-            if since <= now <= until:
+            whole = ended % in_flight == 0
+            if since < now < until:
                 times.append(now - at)
-                cpu[1] = time.process_time()
-            elif ended >= in_flight and now - began >= warm and now < since:
-                since, until = now, now + seconds
-                cpu[0] = time.process_time()
+                if whole and now - since >= seconds:
+                    until, cpu[1] = now, time.process_time()
+            elif whole and now - began >= warm and since == float("inf"):
+                since, cpu[0] = now, time.process_time()
 
     await asyncio.gather(*(caller() for _ in range(in_flight)))
-    return figures(times, seconds) | {"cpu_ms": round((cpu[1] - cpu[0]) * 1000 / max(1, len(times)), 2), "all": started}
+    return figures(times, until - since) | {
+        "cpu_ms": round((cpu[1] - cpu[0]) * 1000 / max(1, len(times)), 2),
+        "all": started,
+    }
 
 
 def figures(times: list[float], took: float) -> dict[str, float]:

@@ -50,7 +50,7 @@ class Size:
     seconds: float = 5.0
     warm: float = 2.0
     in_flight: tuple[int, ...] = (32, 256)
-    rounds: int = 2
+    rounds: int = 4
     idle: int = 60
     busy_s: float = 8.0
     parked: int = 100_000
@@ -117,7 +117,7 @@ class Bench:
             self.told["slow_disk"] = {"flush_us": FLUSH_US} | await self._legs("slow", store, workers=(1,))
 
     async def _legs(self, name: str, store: Store, *, workers: tuple[int, ...]) -> dict[str, Any]:
-        """Every contender in turn, `rounds` times; the cells of each are kept, the median counts."""
+        """Every contender in turn, `rounds` times, there and back; the cells of each are kept, the median counts."""
         size = self.size
         cells: dict[str, dict[str, list[dict[str, Any]]]] = {}
         async with (
@@ -127,7 +127,8 @@ class Bench:
             contenders = self._contenders(made, store, system, slow=name == "slow", workers=workers)
             for round_ in range(size.rounds):
                 for n in size.in_flight:
-                    for who, cell in contenders.items():
+                    order = list(contenders.items())
+                    for who, cell in order if round_ % 2 == 0 else reversed(order):
                         if who in self.told["left_out"]:
                             continue
                         try:

@@ -221,7 +221,7 @@ async def test_only_an_allowed_is_carried_out(billing: FakeSystem) -> None:
     connector = guarded(billing)
     with pytest.raises(TypeError):
         await carry_out(allowed().request, plan(CREDIT), connector, CLOCK)  # type: ignore[arg-type]
-    dry = replace(allowed(), request=replace(allowed().request, dry_run=True))
+    dry = allowed().changed(request=allowed().request.changed(dry_run=True))
     with pytest.raises(ValueError, match="dry run"):
         await carry_out(dry, plan(CREDIT), connector, CLOCK)
     await connector.aclose()

@@ -125,6 +125,25 @@ def test_what_goes_wrong_is_said_without_the_values(text: str, said: str, caplog
     assert SECRET not in caplog.text
 
 
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+        lambda deeper: st.lists(deeper) | st.dictionaries(st.sampled_from(["b", "c", "size"]), deeper),
+    ),
+    st.sampled_from(["a", "a.b", "a.b.c", "a.size", "missing", "missing.b"]),
+)
+def test_a_path_is_what_the_engine_says_it_is(value: Any, path: str) -> None:
+    def said(text: str) -> object:
+        try:
+            return CEL.compile(text).value({"a": value})
+        except ExpressionError as problem:
+            return problem.why
+
+    one, other = said(path), said(f"({path})")
+    assert one == other
+    assert type(one) is type(other)
+
+
 def test_the_same_text_is_compiled_once() -> None:
     assert CEL.compile("input.a + 1") is CEL.compile("input.a + 1")
 

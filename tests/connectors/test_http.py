@@ -201,7 +201,7 @@ async def test_a_read_cannot_be_used_to_write(billing: FakeSystem) -> None:
     with pytest.raises(ValueError, match="not a write"):
         await http.write(CREDIT, allowed(FIND), timeout_s=1)
     with pytest.raises(ValueError, match="needs a key"):
-        await http.write(CREDIT, replace(allowed(), key=None), timeout_s=1)
+        await http.write(CREDIT, allowed().changed(key=None), timeout_s=1)
     await http.aclose()
     assert billing.seen == []
 

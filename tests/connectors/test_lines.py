@@ -163,6 +163,44 @@ async def test_a_call_that_ran_out_of_time_takes_its_connection_with_it() -> Non
     assert server.connections == 2
 
 
+async def test_each_call_on_a_kept_connection_has_its_own_time() -> None:
+    """The timer of the connection goes on from call to call: a later call may have less time, or more."""
+    loop = asyncio.get_running_loop()
+    server = Scripted(OK, OK, b"", b"")  # the empty ones: no answer
+    async with serving(server) as lines:
+
+        async def asked(timeout_s: float) -> float:
+            began = loop.time()
+            try:
+                await lines.send("GET", "/x", {}, None, most=100, timeout_s=timeout_s, progress=Progress())
+            finally:
+                took = loop.time() - began
+            return took
+
+        await asked(0.2)
+        await asked(30.0)
+        await asyncio.sleep(0.3)  # the first one's time is over long ago
+        (line,) = lines._idle
+        began = loop.time()
+        with pytest.raises(TimeoutError):
+            await asked(0.2)
+        assert 0.19 <= loop.time() - began < 5
+        assert server.connections == 1
+        assert not line.usable and line._alarm is None
+        assert not lines._places.locked() and lines._places._value == 100
+
+
+async def test_a_call_that_is_given_up_frees_its_place() -> None:
+    async with serving(Scripted(OK, b"")) as lines:
+        await ask(lines)
+        task = asyncio.create_task(ask(lines))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert lines._places._value == 100 and not lines._idle
+
+
 @pytest.mark.parametrize(
     ("target", "headers"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +18,7 @@ HOUR, NONE = timedelta(hours=1), timedelta(0)
 
 
 def at_hand(id: str, epoch: int = 7) -> Write:
-    return replace(begun(id), new_run=NewRun(id, "j", at_hand=epoch))
+    return begun(id).changed(new_run=NewRun(id, "j", at_hand=epoch))
 
 
 def advanced(run: str, epoch: int, took: list[str], **more: Any) -> Write:
@@ -176,7 +175,7 @@ async def test_of_two_starts_of_one_run_in_a_commit_the_one_that_counts_has_it(s
 
 def _keyed(id: str) -> Write:
     entry = begun(id).entries[0]
-    return Write(T, (replace(entry, body={**entry.body, "key": "k"}),))
+    return Write(T, (entry.changed(body={**entry.body, "key": "k"}),))
 
 
 async def test_what_rests_is_nobody_s_any_more(store: PostgresStore, link: Any) -> None:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -115,18 +114,13 @@ async def test_a_run_with_mail_does_not_rest(store: PostgresStore) -> None:
 
 async def test_the_same_run_is_started_once_and_so_is_its_key(store: PostgresStore) -> None:
     write = begun("r1")
-    keyed = Write(T, write.entries, new_run=NewRun("r1", "j", "k"))
-    entry = keyed.entries[0]
-    keyed = Write(T, (type(entry)(**{**_fields(entry), "body": {**entry.body, "key": "k"}}),), new_run=keyed.new_run)
+    entry = write.entries[0]
+    keyed = Write(T, (entry.changed(body={**entry.body, "key": "k"}),), new_run=NewRun("r1", "j", "k"))
     results = await asyncio.gather(*(store.append(keyed) for _ in range(5)))
     assert sum(isinstance(r, Appended) for r in results) == 1
     assert sum(r == RunTaken("r1") for r in results) == 4
     other = begun("r2")
     assert await store.append(Write(T, other.entries, new_run=NewRun("r2", "j", "k"))) == RunTaken("r1")
-
-
-def _fields(entry: object) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in type(entry).__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 def said(id: str, key: str = "k1", type: str = "doc.in", *, keep: bool = False) -> Write:
@@ -143,7 +137,7 @@ def said(id: str, key: str = "k1", type: str = "doc.in", *, keep: bool = False) 
         subject=None,
     )
     if keep:
-        entry = replace(entry, body={**entry.body, "keep": True})
+        entry = entry.changed(body={**entry.body, "keep": True})
     return Write(T, (entry,), new_signal=stream)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -47,7 +46,7 @@ async def test_what_is_appended_is_read_back_whole(store: PostgresStore) -> None
     entry = NewEntry(
         "note", "s1", NOW, "person:maria", {"a": [1, 2.5, None, "ü€𝄞"]}, {"p": {"q": True}}, "rel1", "because"
     )
-    result = await store.append(Write(T, (entry, replace(entry, private=None, release=None, cause=None))))
+    result = await store.append(Write(T, (entry, entry.changed(private=None, release=None, cause=None))))
     assert isinstance(result, Appended)
     first, second = await store.stream(T, "s1")
     assert (first.position, second.position) == result.positions
@@ -123,7 +122,7 @@ async def test_what_did_not_happen_frees_its_key_and_budget(store: PostgresStore
         await store.append(told("r1", "failed", error="billing said no"))
     else:
         write = held("r1", "a1", "k")
-        await store.append(replace(write, reservations=(takes(40),)))
+        await store.append(write.changed(reservations=(takes(40),)))
         assert await used(store) == (40, 1, 1)
         end = (
             decided("r1", "refuse")
@@ -177,12 +176,12 @@ async def test_what_stood_on_a_counter_at_a_position_is_summed_up_from_the_entri
 
 
 async def test_an_edit_takes_over_key_and_budget_in_one_write(store: PostgresStore) -> None:
-    await store.append(replace(held("r1", "a1", "k"), reservations=(takes(40, limit_money=50),)))
+    await store.append(held("r1", "a1", "k").changed(reservations=(takes(40, limit_money=50),)))
     edit = approval_decided(
         "a1", "r1", status="edited", by="person:maria", at=NOW, subject="c1", comment="less", replaced_by="r2"
     )
     write = allowed("r2", "k", takes(45, limit_money=50), replaces="r1")
-    result = await store.append(replace(write, entries=(edit, *write.entries), expect=("r1", "held")))
+    result = await store.append(write.changed(entries=(edit, *write.entries), expect=("r1", "held")))
     assert isinstance(result, Appended)
     old, new, approval = await store.request(T, "r1"), await store.request(T, "r2"), await store.approval(T, "a1")
     assert old is not None
@@ -244,7 +243,7 @@ async def test_a_text_about_nul_is_no_nul(store: PostgresStore) -> None:
 
 async def test_what_only_postgres_finds_wrong_fails_alone(store: PostgresStore) -> None:
     poison = Write(T, (NewEntry("note", "nul\x00stream", NOW, "x", {}),))
-    wrong = Write(T, (came_out("r0", "unknown"), replace(intended("r0"), body={"verdict": "allow", "due": "no time"})))
+    wrong = Write(T, (came_out("r0", "unknown"), intended("r0").changed(body={"verdict": "allow", "due": "no time"})))
     results = await asyncio.gather(
         store.append(allowed("r1")),
         store.append(wrong),

@@ -68,7 +68,7 @@ async def test_a_write_that_fails_its_check_changes_nothing(store: PostgresStore
         allowed("r0", "k1", takes(5)),
         allowed("r1", "taken", takes(5)),
         allowed("r2", "k2", takes(5), takes(5, scope="x", limit_money=4)),
-        replace(allowed("r3", "k3", takes(5)), expect=("r0", "held")),
+        allowed("r3", "k3", takes(5)).changed(expect=("r0", "held")),
     ]
     good = allowed("r4", "k4", takes(1))
     results = await asyncio.gather(*(store.append(w) for w in [*writes, good]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from cxplane.adapters.postgres.store import PostgresStore
@@ -133,7 +132,7 @@ async def test_what_was_decided_by_a_customer_as_seen_is_kept_only_while_it_is_s
     assert await store.append(Write(T, (note,), as_seen=talking)) == Changed("c1")
     await store.append(Write(T, (customer_changed("c1", attributes={"a": 1}, identities=[], **by),)))
     before = len(await store.stream(T, "s1"))
-    for known in (alone, talking, replace(alone, customer="nobody"), replace(alone, version="")):
+    for known in (alone, talking, alone.changed(customer="nobody"), alone.changed(version="")):
         assert await store.append(Write(T, (note,), as_seen=known)) == Changed(known.customer)
     assert len(await store.stream(T, "s1")) == before
     assert isinstance(await store.append(Write(T, (note,), as_seen=await seen("talk"))), Appended)

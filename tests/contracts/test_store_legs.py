@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -129,10 +129,9 @@ async def test_each_leg_of_a_group_is_answered_for_itself(store: PostgresStore) 
     assert known.version is not None
     writes = [
         write(0, status="waiting"),
-        replace(write(1), fence=Fence("r1", 1)),
+        write(1).changed(fence=Fence("r1", 1)),
         write(2, came_out("q9", "done"), expect=("q9", "running")),
-        replace(
-            write(3),
+        write(3).changed(
             entries=(advanced("r3"), asked("q3", key="k1"), intended("q3")),
             claim=KeyClaim(ACTION, "k1", "q3"),
             new_request="q3",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,7 +36,7 @@ def decided(id: str, verdict: str = "allow", *, key: str | None = None, at: date
 def intended(id: str, *, key: str | None = None, due: datetime = NOW + timedelta(seconds=30)) -> NewEntry:
     """An allowing decision, which will be carried out."""
     one = decided(id, key=key)
-    return replace(one, body={**one.body, "due": due.isoformat()})
+    return one.changed(body={**one.body, "due": due.isoformat()})
 
 
 def came_out(id: str, status: str, *, due: datetime | None = None, error: str | None = None) -> NewEntry:

@@ -77,7 +77,6 @@ def test_an_outcome_comes_back_from_the_record_as_it_was() -> None:
 
 
 def test_a_dry_run_is_previewed_whatever_was_decided() -> None:
-    from dataclasses import replace
 
-    assert decision_status(Refused(replace(REQUEST, dry_run=True), GROUNDS)) is Status.PREVIEWED
+    assert decision_status(Refused(REQUEST.changed(dry_run=True), GROUNDS)) is Status.PREVIEWED
     assert decision_status(Refused(REQUEST, GROUNDS)) is Status.REFUSED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -77,7 +76,7 @@ class Driven:
     def take(self, event: Event) -> Advanced:
         self.last = advance(self.program, self.run, event, self.now)
         state = state_from(json.loads(json.dumps(state_body(self.last.state), sort_keys=True)))
-        self.run = replace(self.run, state=state)
+        self.run = self.run.changed(state=state)
         self.effects += self.last.effects
         return self.last
 

@@ -18,7 +18,7 @@ SIGNAL, CHILD = Emit("tell", signal="case.opened"), RunJourney("child", journey=
 
 def bounded(*steps: Step, **about: Any) -> Driven:
     run = Driven(*steps, start=False, on_failure=about.pop("on_failure", "hand_over"))
-    run.run = replace(run.run, **about)
+    run.run = run.run.changed(**about)
     run.take(Started())
     return run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import combinations
 from xml.etree import ElementTree
@@ -271,7 +270,7 @@ def test_the_way_that_the_machine_itself_tells_is_drawn() -> None:
     def happens(event: Event) -> dict[str, set[str]]:
         nonlocal run
         advanced = advance(program, run, event, now)
-        run = replace(run, state=advanced.state)
+        run = run.changed(state=advanced.state)
         went.extend((w.step, w.how, now) for w in advanced.went)
         asked.update({e.step: e.request for e in advanced.effects if isinstance(e, AskAction)})
         tasks.update({e.step: e.task for e in advanced.effects if isinstance(e, OpenTask)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -104,7 +103,7 @@ def test_a_state_of_before_with_its_items_goes_on() -> None:
     loops = {"each": [0, ITEMS[:3]]}
     body = json.loads(json.dumps(state_body(run.state)))
     body["tokens"] = [{**body["tokens"][0], "loops": loops}]
-    run.run = replace(run.run, state=state_from(body), input={})
+    run.run = run.run.changed(state=state_from(body), input={})
     assert token.id == run.token("ask").id
     assert through(run) == ["o-0", "o-1", "o-2"]
 
@@ -114,6 +113,6 @@ def test_a_run_that_is_migrated_in_a_loop_goes_on_with_the_list_that_it_began_wi
     run.settle("ask")
     new = Program.compile(journey(over("input.others")), CEL)
     state = carried(run.program, new, whole(run.program, run.run, run.now))
-    run.program, run.run = new, replace(run.run, state=state)
+    run.program, run.run = new, run.run.changed(state=state)
     run.tell("migrate")
     assert through(run) == ["o-0", "o-1", "o-2"] and run.status == "done"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -89,7 +88,7 @@ def test_a_checkpoint_that_checks_otherwise_now_counts_as_not_passed_and_holds_w
     run = Driven(Checkpoint("p", check="true", before=("sys.a",)), W, A)
     new = program(Checkpoint("p", check="true && true", before=("sys.a",)), W, A)
     assert seen(run, new).kind == "impossible" and carried(run.program, new, run.state).passed == ()
-    run.run = replace(run.run, state=carried(run.program, new, run.state))
+    run.run = run.run.changed(state=carried(run.program, new, run.state))
     run.program = new
     run.later(hours=1)
     assert run.status == "stuck" and not run.asked()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from cxplane.domain.errors import Conflict, Forbidden, Malformed, NotFound
+from cxplane.loop.leg import Leg
 from tests.loop.journeys import CREDIT_STEP, DISPUTE, country, journeys
 
 
@@ -410,3 +412,19 @@ async def test_a_leg_that_fails_for_a_reason_of_ours_waits_for_a_person_who_is_h
         assert view.run.status == ends
         assert len(here.billing.credits) == (1 if do == "retry" else 0)
         assert (await here.plane.tasks(here.maria))[0] == []
+
+
+async def test_a_leg_is_gone_when_it_has_ended(dsn: str) -> None:
+    """Nothing of it waits for the search for cycles, which stops everything: under load there are hundreds a second."""
+    async with country(dsn) as here:
+        gc.collect()
+        gc.disable()
+        try:
+            assert (await here.until(await here.dispute())).run.status == "done"
+            for _ in range(100):
+                if not (left := [one for one in gc.get_objects() if isinstance(one, Leg)]):
+                    break
+                await asyncio.sleep(0.01)
+            assert left == []
+        finally:
+            gc.enable()

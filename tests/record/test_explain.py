@@ -51,9 +51,7 @@ GROUNDS = Grounds(
     took_ms=3.25,
 )
 HELD = Held(REQUEST, GROUNDS, "k1", (frozenset({"supervisor"}),), T + timedelta(hours=4))
-ALLOWED = Allowed(
-    REQUEST, replace(GROUNDS, at=T + timedelta(minutes=9), approver="maria", determined_by="person"), "k1"
-)
+ALLOWED = Allowed(REQUEST, GROUNDS.changed(at=T + timedelta(minutes=9), approver="maria", determined_by="person"), "k1")
 
 
 def record(*news: NewEntry) -> list[Entry]:
@@ -138,13 +136,13 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
         (
             (
                 asked(),
-                decision_entry(Refused(REQUEST, replace(GROUNDS, reasons=(replace(LIMIT, effect=Verdict.REFUSE),)))),
+                decision_entry(Refused(REQUEST, GROUNDS.changed(reasons=(LIMIT.changed(effect=Verdict.REFUSE),)))),
             ),
             "refused",
             "Change what the reasons name, then ask again: Above 5.00",
         ),
         (
-            (asked(), decision_entry(Refused(REQUEST, replace(GROUNDS, reasons=(SILENT,))))),
+            (asked(), decision_entry(Refused(REQUEST, GROUNDS.changed(reasons=(SILENT,))))),
             "refused",
             "Ask again, as a new request, when the system that the fact comes from answers.",
         ),
@@ -171,7 +169,7 @@ def test_the_whole_story_is_told_in_plain_words() -> None:
             "replaced",
             "See request req_2",
         ),
-        ((request_entry(replace(REQUEST, dry_run=True), version=2, key=None), APPROVED[4]), "previewed", "a dry run"),
+        ((request_entry(REQUEST.changed(dry_run=True), version=2, key=None), APPROVED[4]), "previewed", "a dry run"),
         (APPROVED[:5], "running", "Wait"),
         ((*APPROVED[:5], ended(Status.FAILED, kind="retry", error="down")), "failed", "its key is free"),
         ((*APPROVED[:5], ended(Status.FAILED, kind="refused", error="409")), "failed", "why it said no"),

@@ -37,9 +37,9 @@ Sleep = Callable[[float], Awaitable[None]]
 
 def deadline(action: Action) -> timedelta:
     """How long carrying out this action may take at most: every try, every wait, and looking twice."""
-    tries, one = max(1, action.limits.attempts), action.limits.timeout
-    looks = 2 * one + timedelta(seconds=SECOND_LOOK_S) if action.confirm else timedelta(0)
-    return tries * one + (tries - 1) * timedelta(seconds=PATIENCE_S) + looks
+    tries, one_s = max(1, action.limits.attempts), action.limits.timeout.total_seconds()
+    looks_s = 2 * one_s + SECOND_LOOK_S if action.confirm else 0.0
+    return timedelta(seconds=tries * one_s + (tries - 1) * PATIENCE_S + looks_s)
 
 
 async def carry_out(

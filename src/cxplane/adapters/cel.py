@@ -55,6 +55,7 @@ _BUILT_IN = frozenset(
         "getMilliseconds",
     ]
 )
+_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _OPERATOR = re.compile(r"[^A-Za-z0-9]|^_")
 _UNDEFINED = re.compile(r"Undefined variable or function: '([A-Za-z_][A-Za-z0-9_]*)'")
 
@@ -69,7 +70,7 @@ def _of_the_process(problem: BaseException) -> bool:
 class CelExpression:
     """One compiled expression."""
 
-    __slots__ = ("_functions", "_program", "_rounds", "names", "text")
+    __slots__ = ("_functions", "_path", "_program", "_rounds", "names", "text")
 
     def __init__(
         self, text: str, names: frozenset[str], program: cel.Program, used: Mapping[str, Callable[..., Any]]
@@ -77,8 +78,11 @@ class CelExpression:
         self.text, self.names = text, names
         self._program, self._functions = program, dict(used)
         self._rounds = rounds(text)
+        self._path = tuple(text.strip().split(".")) if names and _PATH.fullmatch(text.strip()) else ()
 
     def value(self, variables: Mapping[str, Json]) -> Json:
+        if self._path and _plain_word(found := _at(variables, self._path)):
+            return found
         given = {name: variables[name] for name in self.names if name in variables}
         if self._rounds:
             items, weight = heaviest(given)
@@ -171,6 +175,22 @@ def _why(text: str, problem: BaseException) -> str:
         if found := re.search(r"Unsuited: (.*?)\. Check function", str(problem)):
             return found[1]
     return "it could not be computed"
+
+
+def _at(variables: Mapping[str, Json], path: tuple[str, ...]) -> Any:
+    """What a path such as `input.order.id` leads to; None where it leads nowhere."""
+    found: Any = variables
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _plain_word(value: Any) -> bool:
+    """Whether the engine would hand it back as it is, so that it need not be asked: a tenth of the time."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii()) and len(value) <= LONGEST_TEXT
+    return kind is bool or (kind is int and abs(value) < 2**63)
 
 
 def _plain(text: str, value: Any) -> Json:

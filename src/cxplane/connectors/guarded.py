@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from enum import StrEnum
 
 from cxplane.connectors.failures import NotTheSystem
@@ -200,15 +200,16 @@ class Guarded:
         self, limits: tuple[_Limited, ...], held: list[asyncio.Semaphore], system: System, timeout_s: float
     ) -> None:
         until = time.monotonic() + timeout_s
-        wanted = [limited.places for limited in limits if limited.places is not None]
-        full = any(places.locked() for places in wanted)
         try:
-            async with (
-                asyncio.timeout(timeout_s) if full else nullcontext()
-            ):  # where there is room nothing is waited for
-                for places in wanted:
-                    await places.acquire()
-                    held.append(places)
+            for limited in limits:
+                if (places := limited.places) is None:
+                    continue
+                if places.locked():
+                    async with asyncio.timeout(until - time.monotonic()):
+                        await places.acquire()
+                else:
+                    await places.acquire()  # at once
+                held.append(places)
         except TimeoutError:
             raise NotTheSystem(
                 system.id,

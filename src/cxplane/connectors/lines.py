@@ -13,11 +13,12 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
+
+from cxplane.domain.made import Made
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\x20-\x7e\t]*")
@@ -44,11 +45,12 @@ class Progress:
     sent = False
 
 
-@dataclass(frozen=True, slots=True)
-class HttpReply:
+class HttpReply(Made, frozen=True):
+    hidden = frozenset({"headers", "body"})
+
     status: int
-    headers: Mapping[str, str] = field(repr=False)  # names in lower case; of repeated ones the last
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]  # names in lower case; of repeated ones the last
+    body: bytes
 
 
 class Lines:
@@ -86,13 +88,15 @@ class Lines:
     ) -> HttpReply:
         """One request, one reply of at most `most` bytes. Raises Unreachable, Broken, TimeoutError, ValueError (not sent)."""
         raw = self._request(method, self._path + target, headers, body)
-        async with asyncio.timeout(timeout_s), self._places:
-            line = self._kept() or await self._new()
-            try:
-                reply = await line.ask(raw, head_only=method == "HEAD", most=most, progress=progress)
-            except BaseException:
-                line.end()
-                raise
+        until = asyncio.get_running_loop().time() + timeout_s
+        line = await self._line(until)
+        try:
+            reply = await line.ask(raw, head_only=method == "HEAD", most=most, until=until, progress=progress)
+        except BaseException:
+            line.end()
+            raise
+        finally:
+            self._places.release()
         if line.usable:
             line.idle_since = time.monotonic()
             self._idle.append(line)
@@ -103,6 +107,19 @@ class Lines:
     async def aclose(self) -> None:
         while self._idle:
             self._idle.pop().end()
+
+    async def _line(self, until: float) -> _Line:
+        """A line and a place, at once where both are there. Raises Unreachable, TimeoutError."""
+        if not self._places.locked() and (line := self._kept()) is not None:
+            await self._places.acquire()  # does not wait
+            return line
+        async with asyncio.timeout_at(until):
+            await self._places.acquire()
+            try:
+                return self._kept() or await self._new()
+            except BaseException:
+                self._places.release()
+                raise
 
     def _kept(self) -> _Line | None:
         while self._idle:
@@ -144,10 +161,17 @@ class _Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[HttpReply] | None = None
         self._until_closed = False
+        self._until = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
-    async def ask(self, raw: bytes, *, head_only: bool, most: int, progress: Progress) -> HttpReply:
+    async def ask(self, raw: bytes, *, head_only: bool, most: int, until: float, progress: Progress) -> HttpReply:
+        """`until`: loop time at which it is over. Raises Unreachable, Broken, TimeoutError."""
         assert self._transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
+        self._until = until
+        if self._alarm is None or until < self._alarm.when():
+            self._set_alarm(loop)
         self._parser = httptools.HttpResponseParser(self)
         self._head_only, self._most, self._came = head_only, most, 0
         self._begin()
@@ -160,8 +184,28 @@ class _Line(asyncio.Protocol):
         finally:
             self._answer = None
 
+    def _hush(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._hush()
+        self._alarm = loop.call_at(self._until, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer serves many requests: it is set anew only when it goes off, or one must be answered sooner."""
+        self._alarm = None
+        if self._answer is None:
+            return
+        if loop.time() < self._until:
+            self._set_alarm(loop)
+        else:
+            self._fail(TimeoutError())
+
     def end(self) -> None:
         self.usable = False
+        self._hush()
         if self._transport is not None:
             self._transport.abort()
 
@@ -188,6 +232,7 @@ class _Line(asyncio.Protocol):
 
     def connection_lost(self, problem: Exception | None) -> None:
         self.usable = False
+        self._hush()
         if self._until_closed and problem is None:
             self._complete()
         self._fail(Broken())
@@ -235,7 +280,7 @@ class _Line(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(HttpReply(self._parser.get_status_code(), self._headers, bytes(self._body)))
 
-    def _fail(self, problem: Broken) -> None:
+    def _fail(self, problem: Broken | TimeoutError) -> None:
         self.usable = False
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(problem)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ from referencing import Registry
 
 from cxplane.domain.catalog import Action, HttpCall
 from cxplane.domain.errors import CxplaneError, ExpressionError
+from cxplane.domain.made import Made
 from cxplane.domain.quick import quick
 from cxplane.domain.request import ActionRequest
 from cxplane.domain.values import Json, JsonObject
@@ -37,14 +37,15 @@ class WrongReply(Exception):
     """The reply is not what the contract says. The text names the place in the contract, never the value."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpMessage:
+class HttpMessage(Made, frozen=True):
     """What goes over the line, without address, credentials and key."""
+
+    hidden = frozenset({"query", "body"})
 
     method: str
     path: str  # percent-encoded
-    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    body: Json = field(default=None, repr=False)  # None: no body
+    query: tuple[tuple[str, str], ...] = ()
+    body: Json = None  # None: no body
 
 
 def request_words(request: ActionRequest, key: str | None) -> dict[str, Json]:

@@ -13,7 +13,7 @@ forbids stays refused. `Allowed` is made in this file and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cxplane.decide.facts import Facts
@@ -300,15 +300,15 @@ def exhausted(decision: Allowed, budget: Budget, result: BudgetExhausted) -> Hel
         line=budget.line if budget.file else None,
         where=budget.id,
     )
-    grounds = replace(decision.grounds, over=result)
+    grounds = decision.grounds.changed(over=result)
     if not holds:
-        return Refused(decision.request, replace(grounds, reasons=(*grounds.reasons, reason), determined_by="rule"))
+        return Refused(decision.request, grounds.changed(reasons=(*grounds.reasons, reason), determined_by="rule"))
     obligations = grounds.obligations
     if budget.approvers:
         obligations = union((obligations, Obligations(approver_sets=(frozenset(budget.approvers),))))
     return Held(
         request=decision.request,
-        grounds=replace(grounds, reasons=(*grounds.reasons, reason), determined_by="rule", obligations=obligations),
+        grounds=grounds.changed(reasons=(*grounds.reasons, reason), determined_by="rule", obligations=obligations),
         key=decision.key,
         approver_sets=obligations.approver_sets or DEFAULT_APPROVERS,
         expires_at=grounds.at + _expires(obligations),
@@ -327,7 +327,7 @@ def resume(request: ActionRequest, grounds: Grounds, key: str | None) -> Allowed
 
 
 def _holding(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
-    return tuple(replace(reason, effect=Verdict.HOLD) for reason in reasons)
+    return tuple(reason.changed(effect=Verdict.HOLD) for reason in reasons)
 
 
 def _expires(obligations: Obligations) -> timedelta:

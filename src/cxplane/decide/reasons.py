@@ -41,6 +41,8 @@ def lack_of(reason: Reason) -> NotHad | None:
 def union(all_: Iterable[Obligations]) -> Obligations:
     """All duties of all policies: every approver set, every requirement, the shortest time, refusal before escalation."""
     given = list(all_)
+    if len(given) == 1 and not given[0].approver_sets and not given[0].approvers:
+        return given[0]
     sets: dict[frozenset[str], None] = {}
     for one in given:
         sets.update(dict.fromkeys(one.approver_sets))

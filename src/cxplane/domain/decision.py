@@ -11,6 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from msgspec.structs import force_setattr
+
+from cxplane.domain.made import Made
 from cxplane.domain.request import ActionRequest
 from cxplane.domain.values import Json
 
@@ -24,8 +27,7 @@ class Verdict(StrEnum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Made, frozen=True):
     """One ground of a decision. `code` is for machines: a policy gives `policy`, everything else its own word."""
 
     code: str  # policy | no_policy | policy_error | input | caller | customer | conversation | fact | unavailable | scope | consent | budget | mode | confidence | key | approver | action
@@ -57,8 +59,7 @@ class FactValue:
     age_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(Made, frozen=True):
     """What the policy engine answered for one of the two Cedar actions."""
 
     action: str
@@ -67,8 +68,7 @@ class Tier:
     errors: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Obligations:
+class Obligations(Made, frozen=True):
     """What the determining policies oblige us to: the union of all, strictest wins."""
 
     approvers: frozenset[str] = frozenset()  # roles; every policy's set must be met: see `approver_sets`
@@ -79,9 +79,10 @@ class Obligations:
     default: str = "refuse"  # what happens when nobody answers: refuse (the only safe one), or escalate:<role>
 
 
-@dataclass(frozen=True, slots=True)
-class Grounds:
+class Grounds(Made, frozen=True):
     """Everything that led to a decision, enough to explain and to repeat it."""
+
+    hidden = frozenset({"context"})
 
     release: str  # content hash
     at: datetime
@@ -90,7 +91,7 @@ class Grounds:
     facts: tuple[FactValue, ...] = ()
     tiers: tuple[Tier, ...] = ()
     obligations: Obligations = Obligations()
-    context: Mapping[str, Json] = field(default_factory=dict, repr=False)  # what was seen beside input and facts
+    context: Mapping[str, Json] = {}  # what was seen beside input and facts
     mode: str = "act"
     money: int | None = None  # minor units that count against budgets
     approver: str | None = None
@@ -100,12 +101,11 @@ class Grounds:
 
     def timed(self, took_ms: float, facts_ms: float) -> None:
         """How long it took is known once it is made; nothing else is told later. (`replace` costs more than deciding by rule.)"""
-        object.__setattr__(self, "took_ms", took_ms)
-        object.__setattr__(self, "facts_ms", facts_ms)
+        force_setattr(self, "took_ms", took_ms)
+        force_setattr(self, "facts_ms", facts_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(Made, frozen=True):
     """It may be carried out. Made in `decide/judge.py` only."""
 
     request: ActionRequest
@@ -115,8 +115,7 @@ class Allowed:
     verdict = Verdict.ALLOW
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Made, frozen=True):
     """It waits for a person."""
 
     request: ActionRequest
@@ -129,8 +128,7 @@ class Held:
     verdict = Verdict.HOLD
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Made, frozen=True):
     """It is not done. Said with the reasons and what would change the answer."""
 
     request: ActionRequest

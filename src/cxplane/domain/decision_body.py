@@ -12,7 +12,7 @@ from cxplane.domain.record import BudgetExhausted
 
 def lean(body: Mapping[str, Any]) -> dict[str, Any]:
     """Without what says nothing: the record is kept small."""
-    return {k: v for k, v in body.items() if v is not None and v != [] and v != {} and v != ""}
+    return {k: v for k, v in body.items() if v or (v is not None and v != [] and v != {} and v != "")}
 
 
 def reason_body(reason: Reason) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from cxplane.domain.made import Made
 from cxplane.domain.values import JsonObject
 
 
@@ -29,8 +29,7 @@ class Status(StrEnum):
         return self not in (Status.RUNNING, Status.UNKNOWN, Status.HELD, Status.STUCK)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Made, frozen=True):
     """One call that was tried."""
 
     at: datetime
@@ -39,12 +38,13 @@ class Attempt:
     said: str = ""  # no customer data
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Made, frozen=True):
+    hidden = frozenset({"output"})
+
     request: str
     status: Status  # DONE | FAILED | UNKNOWN | STUCK
     at: datetime
-    output: JsonObject | None = field(default=None, repr=False)
+    output: JsonObject | None = None
     confirmed_by: str | None = None  # "reply", "read billing.get_credit", "person:maria"
     error: str | None = None  # plain words, no customer data
     kind: str | None = None  # retry | refused | unknown: the class of a failure

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cxplane.domain.budget import Reservation
+from cxplane.domain.made import Made
 from cxplane.domain.run import RunRow
 from cxplane.domain.values import JsonObject
 
@@ -21,16 +22,17 @@ def subject_of(customer: str | None, conversation: str | None = None) -> str | N
     return None if conversation is None else f"~{conversation}"
 
 
-@dataclass(frozen=True, slots=True)
-class NewEntry:
+class NewEntry(Made, frozen=True):
     """One line to be added. Personal data goes to `private`, never to `body`."""
+
+    hidden = frozenset({"private"})
 
     kind: str
     stream: str  # the request, customer, conversation, release or key it is about
     at: datetime
     actor: str  # caller name, or "cxplane"
     body: JsonObject
-    private: JsonObject | None = field(default=None, repr=False)
+    private: JsonObject | None = None
     release: str | None = None
     cause: str | None = None
     subject: str | None = None  # whose key seals `private` (see `subject_of`); None: the tenant's own
@@ -97,8 +99,7 @@ class Wanted:
 ALL = Wanted()
 
 
-@dataclass(frozen=True, slots=True)
-class KeyClaim:
+class KeyClaim(Made, frozen=True):
     """The right to do an action under a business key: held by one request at a time."""
 
     action: str
@@ -106,16 +107,14 @@ class KeyClaim:
     request: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(Made, frozen=True):
     """Who holds a run: only the latest epoch may append to it. A worker that was paused and lost it can change nothing."""
 
     run: str
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewRun:
+class NewRun(Made, frozen=True):
     """A run that must not exist yet; with a key, none of its journey and key may be under way."""
 
     id: str
@@ -126,8 +125,7 @@ class NewRun:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class AsSeen:
+class AsSeen(Made, frozen=True):
     """What a decision saw of a customer and a conversation, some time ago. `version`: that of the situation."""
 
     customer: str | None
@@ -135,8 +133,7 @@ class AsSeen:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Made, frozen=True):
     """All of it or nothing. Checked in this order: fence, as seen, new signal, new run, new request, expected status, claim, reservations.
 
     An entry that decides an approval is taken only while that approval is open: else Moved, with the status `decided`.
@@ -154,8 +151,7 @@ class Write:
     reservations: tuple[Reservation, ...] = ()  # fails with BudgetExhausted
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Made, frozen=True):
     positions: tuple[int, ...]
     woke: bool = False  # a run has work now: tell the workers
     more: bool = False  # there is mail for the run that the write belongs to; it does not rest

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
+from cxplane.domain.made import Made
 from cxplane.domain.people import Caller
 from cxplane.domain.values import Json, JsonObject, digest
 
@@ -19,14 +20,15 @@ class Candidate:
     why_not: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ActionRequest:
+class ActionRequest(Made, frozen=True):
     """Somebody asks for one action. `input` is what the contract describes; evidence is in `recorded`."""
+
+    hidden = frozenset({"input", "reason", "recorded"})
 
     id: str
     tenant: str
     action: str
-    input: JsonObject = field(repr=False)
+    input: JsonObject
     caller: Caller
     at: datetime
     customer: str | None = None
@@ -34,9 +36,9 @@ class ActionRequest:
     channel: str = "api"
     purpose: str | None = None  # None: the purpose of the catalog entry
     confidence: float | None = None
-    reason: str = field(default="", repr=False)
+    reason: str = ""
     candidates: tuple[Candidate, ...] = ()
-    recorded: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    recorded: Mapping[str, Json] = {}
     dry_run: bool = False
     replaces: str | None = None  # the request that an approver edited
     undoes: str | None = None  # the request that this one takes back

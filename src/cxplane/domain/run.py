@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from cxplane.domain.journey import Bounds
+from cxplane.domain.made import Made
 from cxplane.domain.values import Json, JsonObject, derived_id
 
 INTERNAL = "internal"  # the error of a run whose leg failed for a reason of ours
@@ -32,7 +33,7 @@ class RunStatus(StrEnum):
 
     @property
     def final(self) -> bool:
-        return self in (RunStatus.DONE, RunStatus.FAILED, RunStatus.CANCELLED)
+        return self is RunStatus.DONE or self is RunStatus.FAILED or self is RunStatus.CANCELLED
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -114,21 +115,22 @@ def state_from(body: JsonObject) -> RunState:
     return _decode(body, RunState)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Made, frozen=True):
     """A run as `advance` sees it: what never changes, and the state."""
+
+    hidden = frozenset({"input", "state"})
 
     id: str
     tenant: str
     journey: str
     release: str
     started_at: datetime
-    input: JsonObject = field(repr=False)
+    input: JsonObject
     customer: str | None = None
     conversation: str | None = None
-    state: RunState = field(default=RunState(), repr=False)
+    state: RunState = RunState()
     depth: int = 0  # how many runs, each started by the one before, led to it
-    bounds: Bounds = field(default=Bounds())
+    bounds: Bounds = Bounds()
     starting: frozenset[str] = frozenset()  # types of signals that start a run
 
     def going(self, state: RunState) -> Run:
@@ -162,13 +164,14 @@ class Started:
     """The first event of every run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Made, frozen=True):
     """A request that the run asked for has ended, or is known to wait (`held`)."""
+
+    hidden = frozenset({"output"})
 
     request: str
     status: str  # domain.outcome.Status; of an undo also "kept": it has none, and its entry says why that is fine
-    output: JsonObject | None = field(default=None, repr=False)
+    output: JsonObject | None = None
     error: str | None = None
     kind: str | None = None  # retry | refused | unknown: the class of a failure; retry of a refusal: only for now
     reasons: tuple[str, ...] = ()  # texts, of a refusal
@@ -237,17 +240,18 @@ Event = Started | Settled | Unasked | Due | Heard | Answered | ChildEnded | Told
 # what a run wants done ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class AskAction:
+class AskAction(Made, frozen=True):
     """Ask for an action through the gate, under this request id. `caller`: a person's name where one does the step."""
+
+    hidden = frozenset({"input", "recorded", "reason"})
 
     token: int
     step: str
     request: str
     action: str
-    input: JsonObject = field(repr=False)
-    recorded: JsonObject = field(default_factory=dict, repr=False)
-    reason: str = field(default="", repr=False)
+    input: JsonObject
+    recorded: Mapping[str, Json] = {}
+    reason: str = ""
     caller: str | None = None
 
 
@@ -315,18 +319,18 @@ class StopRun:
 Effect = AskAction | UndoRequest | SendSignal | OpenTask | MoveTask | StartRun | StopRun
 
 
-@dataclass(frozen=True, slots=True)
-class Went:
+class Went(Made, frozen=True):
     """One step of the way: where, and how it was left."""
+
+    hidden = frozenset({"text"})
 
     step: str
     how: str  # entered | done | passed by | failed | waits | undone | retried | moved | skipped | migrated
     error: str | None = None  # the error's name
-    text: str = field(default="", repr=False)
+    text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Advanced:
+class Advanced(Made, frozen=True):
     """The state after an event, what is to be done, and the way it went. An event that concerns nothing changes nothing."""
 
     state: RunState

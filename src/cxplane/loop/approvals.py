@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from cxplane.domain.decision import Allowed, Held, Refused, for_now
@@ -137,7 +136,7 @@ class Approvals:
         request = request_from(asked)
         known = live.release.repo.callers.get(request.caller.name)
         if known is not None:
-            request = replace(request, caller=known)
+            request = request.changed(caller=known)
         return row, live, request, entries
 
     async def _still_wanted(self, request: ActionRequest) -> None:

@@ -303,7 +303,7 @@ class Gate:
             version = action.version if action else 0
             entries.append(request_entry(allowed.request, version=version, key=None, body_hash=body_hash, data=data))
         entries.append(decision_entry(allowed, at=self.clock.now(), data=data))
-        told = replace(outcome, output=None)  # what was read stays in the system it came from
+        told = outcome.changed(output=None)  # what was read stays in the system it came from
         entries.append(self.outcome_entry(live, allowed, told))
         return tuple(entries)
 

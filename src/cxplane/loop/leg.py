@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -53,7 +52,7 @@ from cxplane.loop.lineage import Runaway
 from cxplane.loop.live import Live
 from cxplane.loop.mail import event_of, run_of, settled_by, settled_outcome, stands, time_come, word
 from cxplane.loop.picking_up import LostRun, heard, picked_up
-from cxplane.loop.pulse import Pulse, WhileAwake
+from cxplane.loop.pulse import Awake, Pulse, WhileAwake
 from cxplane.loop.run_entries import advanced_entry, stuck_task, task_moved, task_opened
 from cxplane.loop.seen import Seen
 from cxplane.loop.triggers import Triggers
@@ -71,9 +70,9 @@ class Leg:
     """Made for one delivery of one wake-up."""
 
     def __init__(self, gate: Gate, triggers: Triggers, taken: TakenRun, program: Program, pulse: Pulse) -> None:
-        self._gate, self._triggers, self._pulse = gate, triggers, pulse
+        self._gate, self._triggers = gate, triggers
         self._store, self._tenant = gate.store, gate.tenant
-        self._naps = pulse.naps()
+        awake = self._awake = Awake(pulse)
         self._program = program
         self._release = taken.row.release
         state = state_from(taken.state) if taken.state is not None else RunState()
@@ -93,7 +92,7 @@ class Leg:
         self._went: list[Went] = []
         self._why: list[str] = []
         self._asks: list[Asked] = []
-        self._doing = Doing(lambda live, allowed: gate.carry_out(live, allowed, self._systems(live)))
+        self._doing = Doing(lambda live, allowed: gate.carry_out(live, allowed, awake.using(live.systems)))
         self._target: tuple[str, Program | None] | None = None  # release and definition that it is told to go by
         self._seen, self._taken = Seen(), taken
         self._more = False
@@ -141,7 +140,7 @@ class Leg:
         if self._by_journey:
             depth = await self._store.runs.depth(self._tenant, self._run.id)
         bounds = live.release.repo.plane.journeys
-        self._run = replace(self._run, depth=depth, bounds=bounds, starting=frozenset(live.starts))
+        self._run = self._run.changed(depth=depth, bounds=bounds, starting=frozenset(live.starts))
 
     # what came ------------------------------------------------------------------------------------------
 
@@ -150,7 +149,8 @@ class Leg:
         taken = await self._store.runs.take(self._tenant, self._run.id)
         if taken is None or taken.before != self._fence.epoch:
             raise LostRun(self._run.id)
-        self._fence, self._naps = taken.fence, self._pulse.naps()
+        self._fence = taken.fence
+        self._awake.took()
         known = set(self._took)
         self._mail += [m for m in taken.mail if m.ref not in known]
 
@@ -231,7 +231,7 @@ class Leg:
         if position.kind == "impossible":
             raise ValueError(position.why)
         state = whole(self._program, self._run, self._now())
-        self._run = replace(self._run, state=carried(self._program, program, state))
+        self._run = self._run.changed(state=carried(self._program, program, state))
         self._program, self._release = program, release
 
     async def _effect(self, effect: Effect) -> None:
@@ -353,7 +353,7 @@ class Leg:
         if found:
             # done by somebody else's request: it is not this run's to take back
             foreign = found[0].request != decision.request.id
-            told = replace(found[0], request=decision.request.id, read=found[0].read or foreign)
+            told = found[0].changed(request=decision.request.id, read=found[0].read or foreign)
             self._events.append(told)
         return True
 
@@ -382,8 +382,8 @@ class Leg:
         self._changed = True
         self._events.append(settled_outcome(outcome))
 
-    def _systems(self, live: Live) -> Any:
-        return WhileAwake(live.systems, lambda: self._pulse.naps() == self._naps)
+    def _systems(self, live: Live) -> WhileAwake:
+        return self._awake.using(live.systems)
 
     # on record ------------------------------------------------------------------------------------------
 
@@ -435,7 +435,7 @@ class Leg:
         """
         state = self._run.state
         told = {"name": INTERNAL, "text": why, "step": ""}
-        self._run = replace(self._run, state=msgspec.structs.replace(state, status=RunStatus.STUCK, error=told))
+        self._run = self._run.changed(state=msgspec.structs.replace(state, status=RunStatus.STUCK, error=told))
         aside = [m.ref for m in self._mail if m.body["kind"] != "told"]
         text = f"{why} ({len(aside)} pieces of mail laid aside)" if aside else why
         task = stuck_task(self._program, self._run, text)

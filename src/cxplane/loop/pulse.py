@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from cxplane.domain.catalog import Action
 from cxplane.domain.decision import Allowed
@@ -38,11 +37,31 @@ class Pulse:
         return self._naps
 
 
+class Awake:
+    """Whether the process has been awake since something was taken. It stands alone, so that who holds it makes no cycle."""
+
+    __slots__ = ("_naps", "_pulse")
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self.took()
+
+    def took(self) -> None:
+        """It has been taken just now."""
+        self._naps = self._pulse.naps()
+
+    def still(self) -> bool:
+        return self._pulse.naps() == self._naps
+
+    def using(self, systems: Connector) -> WhileAwake:
+        return WhileAwake(systems, self)
+
+
 class WhileAwake:
     """The systems, for as long as whoever asks still holds what it took. After that nothing is sent any more."""
 
-    def __init__(self, systems: Connector, mine: Callable[[], bool]) -> None:
-        self._systems, self._mine = systems, mine
+    def __init__(self, systems: Connector, awake: Awake) -> None:
+        self._systems, self._awake = systems, awake
 
     async def read(self, action: Action, input: JsonObject, *, timeout_s: float) -> Reply:
         self._look(action)
@@ -59,7 +78,7 @@ class WhileAwake:
         """They belong to the plane."""
 
     def _look(self, action: Action) -> None:
-        if not self._mine():
+        if not self._awake.still():
             raise SystemFailure(
                 action.system, "nothing: this worker was paused and was not asked to go on", kind=FailureKind.RETRY
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from cxplane.domain.customer import Situation
@@ -105,7 +105,7 @@ class Triggers:
         else:
             epoch = secrets.randbits(53)
             with self._at_hand.starting(new.id):
-                result = await self._store.append(replace(write, new_run=replace(new, at_hand=epoch)))
+                result = await self._store.append(write.changed(new_run=new.changed(at_hand=epoch)))
                 if isinstance(result, Appended):
                     self._at_hand.begin(_taken(write, result, epoch, known))
         if isinstance(result, Appended) and result.woke:
@@ -193,7 +193,7 @@ class Triggers:
         noted: dict[str, Json] = {"keep": True} if signal.type in live.listened else {}
         if starts:
             noted["starts"] = [new.journey for _, new in starts]
-        entry = replace(entry, body={**entry.body, **noted})
+        entry = entry.changed(body={**entry.body, **noted})
         started: list[str] = []
         # a run that is on record without its signal does no harm; a signal without its run would be lost
         for begun, new in starts[1:]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from cxplane.domain.people import Caller, CallerKind
@@ -57,8 +57,7 @@ def edited(
     """
     if input == original.input:
         raise ValueError("the input is the same as before; approve it instead")
-    request = replace(
-        original,
+    request = original.changed(
         id=id,
         input=input,
         at=at,
@@ -68,7 +67,7 @@ def edited(
     )
     if not approval.four_eyes:
         return Edit(request, person)
-    return Edit(replace(request, caller=person), None)
+    return Edit(request.changed(caller=person), None)
 
 
 def waits_for(approval_sets: Iterable[Iterable[str]]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from cxplane.domain.decision import Obligations
 from cxplane.domain.errors import Mistake
+from cxplane.domain.made import Made
 from cxplane.domain.people import Caller
 from cxplane.domain.release import ControlRepo
 from cxplane.domain.values import Json
@@ -37,17 +38,16 @@ class PolicyMeta:
     kinds: frozenset[str] = frozenset()  # Agent, Person … in its principal scope; empty = all
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Made, frozen=True):
     """May this caller do this, to this customer, given this?"""
+
+    hidden = frozenset({"attributes", "context"})
 
     caller: Caller
     action: str  # Cedar action: "billing.issue_credit" or "billing.issue_credit:request"
     customer: str | None  # None: the resource is the tenant
-    attributes: Mapping[str, Json] = field(default_factory=dict)  # of the customer
-    context: Mapping[str, Json] = field(
-        default_factory=dict
-    )  # plain JSON; datetimes as `datetime`, decimals as `float`
+    attributes: Mapping[str, Json] = {}  # of the customer
+    context: Mapping[str, Json] = {}  # plain JSON; datetimes as `datetime`, decimals as `float`
     now: datetime | None = None
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from cxplane.domain.catalog import Action
 from cxplane.domain.decision import Allowed
+from cxplane.domain.made import Made
 from cxplane.domain.values import JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Made, frozen=True):
     """What the system answered, already mapped to the action's output."""
 
-    output: JsonObject = field(repr=False)
+    hidden = frozenset({"output"})
+
+    output: JsonObject
     took_ms: float = 0.0
 
 

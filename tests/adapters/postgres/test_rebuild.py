@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -61,7 +60,7 @@ def some_write(chance: random.Random, n: int, requests: list[str], at: datetime)
         case 0 | 1:
             return allowed(f"r{n}", key, *budget, **({"undoes": old} if chance.random() < 0.3 else {}))
         case 2:
-            return replace(held(f"r{n}", f"a-r{n}", key), reservations=budget)
+            return held(f"r{n}", f"a-r{n}", key).changed(reservations=budget)
         case 3 | 4:
             how = chance.choice(["done", "failed", "unknown", "stuck"])
             return Write(T, (came_out(old, how, error="e" if how == "failed" else None, due=at),), expect=(old, status))
@@ -75,7 +74,7 @@ def some_write(chance: random.Random, n: int, requests: list[str], at: datetime)
             )
             write = allowed(f"r{n}", key, *budget, replaces=old)
             parts = [edit, *write.entries] if chance.random() < 0.5 else [*write.entries, edit]
-            return replace(write, entries=tuple(parts), expect=(old, "held"))
+            return write.changed(entries=tuple(parts), expect=(old, "held"))
         case 7:
             yes = approval_decided(f"a-{old}", old, status="approved", by="person:m", at=at, subject=None)
             if chance.random() < 0.3:

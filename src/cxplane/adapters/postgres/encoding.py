@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -32,7 +32,7 @@ class Waiting:
     names: list[str]
     settling: list[tuple[str, str]]
     calling: list[tuple[str, str, str]]
-    months: set[date]
+    months: set[tuple[int, int]]  # year and month
     releases: set[str]
     sealing: list[tuple[str, str]]
     at_hand: bool
@@ -52,7 +52,7 @@ def encode(
     names: list[str] = []
     settling: list[tuple[str, str]] = []
     calling: list[tuple[str, str, str]] = []
-    months: set[date] = set()
+    months: set[tuple[int, int]] = set()
     releases: set[str] = set()
     for new, private in zip(write.entries, kept, strict=True):
         kind, stream, body = new.kind, new.stream, new.body
@@ -60,7 +60,7 @@ def encode(
             {
                 "k": kind,
                 "s": stream,
-                "a": _utc(new.at, months),
+                "a": _timed(new.at, months),
                 "r": new.actor,
                 "l": new.release,
                 "c": new.cause,
@@ -154,16 +154,16 @@ def ends(batch: Sequence[Waiting]) -> list[int]:
     return [*ends, len(batch)]
 
 
-def _utc(at: datetime, months: set[date]) -> str:
-    """When it was, as text; the month whose partition it goes to is added to `months`. Raises Malformed without a time zone."""
+def _timed(at: datetime, months: set[tuple[int, int]]) -> datetime:
+    """When it was, in UTC; the month whose partition it goes to is added to `months`. Raises Malformed without a time zone."""
     if at.tzinfo is None:
         raise malformed(ValueError("an entry's time needs a time zone"))
     try:
         day = at if at.tzinfo is UTC else at.astimezone(UTC)
     except OverflowError as problem:
         raise malformed(problem) from None
-    months.add(date(day.year, day.month, 1))
-    return at.isoformat()
+    months.add((day.year, day.month))
+    return day
 
 
 def _settles(new: NewEntry) -> bool:

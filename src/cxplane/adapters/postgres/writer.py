@@ -60,7 +60,7 @@ class Writer:
         """`worker`: who has the runs at hand that are written so."""
         self._dsn, self._access, self._worker = dsn, access, worker
         self._link: Any = None
-        self._months: set[date] = set()  # that have a partition
+        self._months: set[tuple[int, int]] = set()  # that have a partition
         self._releases: set[str] = set()  # that have a number
         self._queue: deque[Waiting] = deque()
         self._wake = asyncio.Event()
@@ -132,7 +132,7 @@ class Writer:
     async def _send(self, batch: Sequence[Waiting]) -> None:
         link = await self._connected()
         for month in sorted({m for item in batch for m in item.months} - self._months):
-            await self._ensure("select cxplane.ensure_month($1)", month)
+            await self._ensure("select cxplane.ensure_month($1)", date(*month, 1))
             self._months.add(month)
         for release in sorted({r for item in batch for r in item.releases} - self._releases):
             await self._ensure("insert into cxplane.release_name (hash) values ($1) on conflict do nothing", release)
