@@ -176,14 +176,13 @@ def entries() -> str:
         "",
     ]
     source = (SRC / "domain" / "record.py").read_text(encoding="utf-8")
-    body = re.search(r"class NewEntry:.*?\n\n\n", source, re.S)
+    body = re.search(r"class NewEntry\b.*?\n\n\n", source, re.S)
+    assert body is not None, "src/cxplane/domain/record.py holds no NewEntry"
     found: list[tuple[object, ...]] = [
         ("`position`", "`int`", "its place; grows, never used twice"),
         ("`tenant`", "`str`", ""),
     ]
-    for name, kind, text in re.findall(
-        r"^    (\w+): ([^=#\n]+?)(?: = [^#\n]+?)?(?:  # (.+))?$", body[0] if body else "", re.M
-    ):
+    for name, kind, text in re.findall(r"^    (\w+): ([^=#\n]+?)(?: = [^#\n]+?)?(?:  # (.+))?$", body[0], re.M):
         found.append((f"`{name}`", f"`{kind.strip()}`", text))
     lines += rows(("field", "type", "meaning"), found)
     lines += ["Personal data is in `private`, never in `body`.", "", "## Kinds", "", "```text", table, "```", ""]
