@@ -55,13 +55,14 @@ class Size:
     busy_s: float = 8.0
     parked: int = 100_000
     wake: int = 2_000
+    pairs: int = 8
     kill: int = 200
     kill_effect_s: float = 0.5
     advance: int = 2_000
     migrate: int = 10_000
 
 
-QUICK = Size(0.5, 0.2, (8,), 1, 5, 0.5, 300, 30, 20, 0.2, 50, 300)
+QUICK = Size(0.5, 0.2, (8,), 1, 5, 0.5, 300, 30, 2, 20, 0.2, 50, 300)
 
 
 class Bench:
@@ -97,7 +98,9 @@ class Bench:
         effect = size.kill_effect_s if part == "kill" else EFFECT_S
         do: dict[str, Callable[[Ours], Awaitable[dict[str, Any]]]] = {
             "signal": lambda made: scenes.signal(made, idle=size.idle, per_s=100.0, seconds=size.busy_s),
-            "parked": lambda made: scenes.parked(made, count=size.parked, wake=size.wake, seconds=size.seconds),
+            "parked": lambda made: scenes.parked(
+                made, count=size.parked, wake=size.wake, seconds=size.seconds, rounds=size.pairs
+            ),
             "kill": lambda made: scenes.kill(made, in_flight=size.kill),
             "migrate": lambda made: scenes.migrate(made, count=size.migrate),
         }

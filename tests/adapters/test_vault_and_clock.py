@@ -123,10 +123,10 @@ async def test_a_clock_that_agrees_with_the_store_does_not_tremble() -> None:
     keeper = Keeper()
     clock = StoreClock(keeper.now)
     await clock.look()
-    first = clock._at
+    first = clock._ahead
     for _ in range(5):
         await clock.look()
-    assert clock._at == first
+    assert clock._ahead == first
 
 
 async def test_a_store_that_is_away_leaves_the_time_going_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,12 @@ def test_parked_runs_wake(report: dict) -> None:
     assert report["parked"]["wake"] | {"sent_s": 0, "per_s": 0} == {"signals": 30, "ended": 30, "sent_s": 0, "per_s": 0}
 
 
+def test_others_go_on_beside_what_is_parked(report: dict) -> None:
+    told = report["parked"]["others"]
+    assert len(told["ratios"]) == len(told["beside"]) == len(told["alone"]) == 2
+    assert all(cell["per_s"] > 0 for cell in told["beside"] + told["alone"])
+
+
 def test_a_killed_worker_loses_nothing_and_does_nothing_twice(report: dict) -> None:
     told = report["kill"]
     assert (told["done"], told["lost"], told["effects"], told["outcomes_twice"]) == (20, 0, 60, 0)
@@ -88,6 +94,7 @@ def test_the_closed_loop_keeps_so_many_under_way() -> None:
 
     told = asyncio.run(loads.closed_loop(4, 0.1, one, warm=0.0))
     assert under_way[1] == 4
+    assert told["count"] > 0 and told["count"] % 4 == 0  # waves are counted whole
     assert 0 < told["count"] <= told["all"]
     assert told["p50_ms"] >= 2.0
 

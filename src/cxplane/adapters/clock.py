@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from cxplane.domain.errors import CxplaneError
 
@@ -42,11 +42,10 @@ class StoreClock(SystemClock):
     def __init__(self, ask: Callable[[], Awaitable[datetime]], fixed_business_now: datetime | None = None) -> None:
         super().__init__(fixed_business_now)
         self._ask = ask
-        self._at: tuple[datetime, float] | None = None  # the store's time, and ours by `_count` when it was so
+        self._ahead: float | None = None  # of the store's time, in seconds since 1970, to ours by `_count`
         self._said = False
 
     def now(self) -> datetime:
-        assert self._at is not None, "look at the store's clock first"
         return self._then(_count())
 
     async def look(self) -> None:
@@ -54,9 +53,9 @@ class StoreClock(SystemClock):
         before = _count()
         told = await self._ask()
         after = _count()
-        if self._at is not None and (after - before > SLOW_S or self._then(before) <= told <= self._then(after)):
+        if self._ahead is not None and (after - before > SLOW_S or self._then(before) <= told <= self._then(after)):
             return
-        self._at = (told.astimezone(UTC), (before + after) / 2)
+        self._ahead = told.timestamp() - (before + after) / 2
         wrong = (datetime.now(UTC) - self.now()).total_seconds()
         if abs(wrong) > WRONG_S and not self._said:
             log.warning("this machine's clock is off by %.0f s; times are those of the store", wrong)
@@ -72,9 +71,8 @@ class StoreClock(SystemClock):
                 log.debug("the store does not tell the time: %s", problem)
 
     def _then(self, count: float) -> datetime:
-        assert self._at is not None
-        told, at = self._at
-        return told + timedelta(0, 0, int((count - at) * 1e6))  # whole microseconds: half the work of a fraction
+        assert self._ahead is not None, "look at the store's clock first"
+        return datetime.fromtimestamp(count + self._ahead, UTC)
 
 
 def _count() -> float:

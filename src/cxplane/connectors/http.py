@@ -142,8 +142,10 @@ class HttpConnector:
         timeout_s: float,
     ) -> Reply:
         ours = self._credentials() | ({self.system.key_header: key} if key is not None else {}) | self._followed()
-        taken = _OURS | {self.system.key_header.lower()} | {name.lower() for name in ours}
-        headers = {name: value for name, value in plan.headers.items() if name.lower() not in taken} | ours
+        headers = ours
+        if plan.headers:
+            taken = _OURS | {self.system.key_header.lower()} | {name.lower() for name in ours}
+            headers = {name: value for name, value in plan.headers.items() if name.lower() not in taken} | ours
         progress = Progress()
         started = time.perf_counter()
         try:
