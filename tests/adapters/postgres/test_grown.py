@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import asyncpg
 
 from cxplane.adapters.postgres.store import PostgresStore, open_store
+from cxplane.adapters.postgres.writer import ANALYZE
 from cxplane.domain.record import Appended
 from tests.contracts.writes import ACTION, T, allowed, told
 
@@ -49,6 +51,36 @@ async def test_no_question_on_the_way_of_a_request_reads_a_table_through(dsn: st
         await link.close()
     for name in GROWN:
         assert after[name] - before[name] < ROWS, (name, after[name] - before[name])
+
+
+async def test_the_planner_is_told_of_what_has_outgrown_what_it_knows_and_of_nothing_else(dsn: str) -> None:
+    """To look at large tables again and again, at each start of each plane, takes from the throughput of everybody."""
+
+    async def looked_at(mark: str) -> dict[str, datetime | None]:
+        async with asyncio.timeout(60):
+            store = await open_store(dsn, tenant=T)
+            ids = [f"{mark}{n}" for n in range(min(ANALYZE))]
+            await asyncio.gather(*(store.append(allowed(id, id)) for id in ids))
+            while (looking := store._writer._looking) is None:
+                await asyncio.sleep(0.01)
+            await looking
+            await store.aclose()
+        return dict(
+            await link.fetch("select relname, last_analyze from pg_stat_user_tables where schemaname = 'cxplane'")
+        )
+
+    link = await asyncpg.connect(dsn)
+    try:
+        first = await looked_at("a")
+        assert first["request"] is not None and first["customer"] is not None
+        assert await link.fetchval("select reltuples from pg_class where oid = 'cxplane.request'::regclass") > 0
+        await link.execute(_GROW.split(";")[0])
+        second = await looked_at("b")
+        assert second["customer"] > first["customer"]
+        third = await looked_at("c")
+        assert third["customer"] == second["customer"]
+    finally:
+        await link.close()
 
 
 async def _ask(store: PostgresStore, mark: str, *, found: bool) -> None:
