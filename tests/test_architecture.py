@@ -51,7 +51,10 @@ def test_an_allowed_is_made_in_judge_and_nowhere_else() -> None:
 
 
 def test_an_allowed_is_not_made_from_another_one() -> None:
-    """`replace(allowed, …)` would be a second way to one."""
+    """`replace(allowed, …)` would be a second way to one; `allowed.changed(…)` raises (`tests/domain/test_made.py`)."""
+    assert {name(path) for path in FILES for node in nodes(path) if called(node) == "force_setattr"} == {
+        "domain/decision.py"
+    }
     for path in FILES:
         for node in nodes(path):
             if called(node) == "replace" and isinstance(node, ast.Call) and node.args:

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from cxplane.act.carry_out import BACKOFF_S, PATIENCE_S, backoff_s, carry_out, deadline
@@ -221,7 +222,7 @@ async def test_only_an_allowed_is_carried_out(billing: FakeSystem) -> None:
     connector = guarded(billing)
     with pytest.raises(TypeError):
         await carry_out(allowed().request, plan(CREDIT), connector, CLOCK)  # type: ignore[arg-type]
-    dry = allowed().changed(request=allowed().request.changed(dry_run=True))
+    dry = msgspec.structs.replace(allowed(), request=allowed().request.changed(dry_run=True))
     with pytest.raises(ValueError, match="dry run"):
         await carry_out(dry, plan(CREDIT), connector, CLOCK)
     await connector.aclose()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from cxplane.adapters.vault import EnvironmentVault
@@ -201,7 +202,7 @@ async def test_a_read_cannot_be_used_to_write(billing: FakeSystem) -> None:
     with pytest.raises(ValueError, match="not a write"):
         await http.write(CREDIT, allowed(FIND), timeout_s=1)
     with pytest.raises(ValueError, match="needs a key"):
-        await http.write(CREDIT, allowed().changed(key=None), timeout_s=1)
+        await http.write(CREDIT, msgspec.structs.replace(allowed(), key=None), timeout_s=1)
     await http.aclose()
     assert billing.seen == []
 

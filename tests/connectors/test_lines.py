@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -188,6 +190,27 @@ async def test_each_call_on_a_kept_connection_has_its_own_time() -> None:
         assert server.connections == 1
         assert not line.usable and line._alarm is None
         assert not lines._places.locked() and lines._places._value == 100
+
+
+def test_a_reply_in_the_last_moment_leaves_the_connection_as_it_was() -> None:
+    """On uvloop, as planes run: its clock has whole milliseconds, and a timer may go off half of one too early."""
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(0.02)
+                writer.write(OK)
+
+    async def main() -> None:
+        async with serving(late) as lines:
+            for n in range(60):
+                limit_s = 0.0195 + n * 0.0001  # 19.5 to 25.5 ms
+                with contextlib.suppress(TimeoutError):
+                    await lines.send("GET", "/x", {}, None, most=100, timeout_s=limit_s, progress=Progress())
+                assert (await ask(lines)).status == 200
+
+    uvloop.run(main())
 
 
 async def test_a_call_that_is_given_up_frees_its_place() -> None:

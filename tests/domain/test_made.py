@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from rich.pretty import pretty_repr
 
-from cxplane.domain.decision import Grounds
+from cxplane.decide.judge import resume
+from cxplane.domain.decision import Grounds, Reason, Verdict
 from cxplane.domain.made import Made
 from cxplane.domain.outcome import Outcome, Status
 from cxplane.domain.people import Caller, CallerKind
@@ -37,6 +38,12 @@ def test_no_repr_shows_what_may_be_personal(made: Made) -> None:
 @pytest.mark.parametrize("made", HOLDERS, ids=lambda made: type(made).__name__)
 def test_what_is_hidden_is_a_field(made: Made) -> None:
     assert made.hidden <= set(made.__struct_fields__)
+
+
+def test_an_allowed_is_not_made_from_another_one() -> None:
+    allowed = resume(HOLDERS[1], Grounds("rel", NOW, (Reason("policy", "fine", Verdict.ALLOW),), "policy"), "k")
+    with pytest.raises(TypeError, match="never from another one"):
+        allowed.changed(key="other")
 
 
 def test_it_does_not_change_but_another_can_be_made() -> None:

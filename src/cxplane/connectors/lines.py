@@ -8,6 +8,7 @@ that no name or value can begin a header or a request of its own.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import ssl
 import time
@@ -24,6 +25,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\x20-\x7e\t]*")
 _TARGET = re.compile(r"/[\x21\x24-\x7e]*")  # printable, without space, quote and hash
 _HEAD_MOST = 65_536  # bytes of a reply beside its body
+TICK_S = 0.001  # of uvloop's clock: its timers may go off half of that too early
 _HALF_OPEN_S = 4.0  # an idle connection older than this may be closed on the other side: many servers keep 5 s
 
 
@@ -162,21 +164,22 @@ class _Line(asyncio.Protocol):
         self._answer: asyncio.Future[HttpReply] | None = None
         self._until_closed = False
         self._until = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Handle | None = None
+        self._rings_at = math.inf  # loop time
 
     async def ask(self, raw: bytes, *, head_only: bool, most: int, until: float, progress: Progress) -> HttpReply:
         """`until`: loop time at which it is over. Raises Unreachable, Broken, TimeoutError."""
         assert self._transport is not None
+        if not self.usable:  # closed since it was taken: nothing has been sent
+            raise Unreachable
         loop = asyncio.get_running_loop()
-        self._answer = loop.create_future()
         self._until = until
-        if self._alarm is None or until < self._alarm.when():
+        if until < self._rings_at:
             self._set_alarm(loop)
         self._parser = httptools.HttpResponseParser(self)
         self._head_only, self._most, self._came = head_only, most, 0
         self._begin()
-        if not self.usable:  # closed since it was taken: nothing has been sent
-            raise Unreachable
+        self._answer = loop.create_future()
         progress.sent = True
         self._transport.write(raw)
         try:
@@ -187,18 +190,19 @@ class _Line(asyncio.Protocol):
     def _hush(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-            self._alarm = None
+            self._alarm, self._rings_at = None, math.inf
 
     def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
         self._hush()
+        self._rings_at = self._until
         self._alarm = loop.call_at(self._until, self._ring, loop)
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         """One timer serves many requests: it is set anew only when it goes off, or one must be answered sooner."""
-        self._alarm = None
+        self._alarm, self._rings_at = None, math.inf
         if self._answer is None:
             return
-        if loop.time() < self._until:
+        if self._until - loop.time() > TICK_S:
             self._set_alarm(loop)
         else:
             self._fail(TimeoutError())

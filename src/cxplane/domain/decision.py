@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Never
 
 from msgspec.structs import force_setattr
 
@@ -113,6 +113,9 @@ class Allowed(Made, frozen=True):
     key: str | None  # hash of the business key; None for reads
 
     verdict = Verdict.ALLOW
+
+    def changed(self, **what: Any) -> Never:
+        raise TypeError("an Allowed is made in decide/judge.py, never from another one")
 
 
 class Held(Made, frozen=True):
