@@ -100,7 +100,7 @@ class Grounds(Made, frozen=True):
     over: BudgetExhausted | None = None  # the budget that had no room
 
     def timed(self, took_ms: float, facts_ms: float) -> None:
-        """How long it took is known once it is made; nothing else is told later. (`replace` costs more than deciding by rule.)"""
+        """How long it took is known once it is made; nothing else is told later. (In place, for an `Allowed` is never made from another one.)"""
         force_setattr(self, "took_ms", took_ms)
         force_setattr(self, "facts_ms", facts_ms)
 

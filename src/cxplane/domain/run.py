@@ -133,23 +133,6 @@ class Run(Made, frozen=True):
     bounds: Bounds = Bounds()
     starting: frozenset[str] = frozenset()  # types of signals that start a run
 
-    def going(self, state: RunState) -> Run:
-        """The same at another point. Written out, as it is done at every step: `replace` takes three times as long."""
-        return Run(
-            self.id,
-            self.tenant,
-            self.journey,
-            self.release,
-            self.started_at,
-            self.input,
-            self.customer,
-            self.conversation,
-            state,
-            self.depth,
-            self.bounds,
-            self.starting,
-        )
-
 
 def internal_task(run: Run) -> str:
     """The task that tells people of a leg that failed for a reason of ours."""

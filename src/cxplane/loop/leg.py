@@ -209,7 +209,7 @@ class Leg:
             self._why.append(word(event))
             if self._weight(step.state) > MOST_STATE and not isinstance(event, Told):  # a person may always end it
                 raise Runaway(f"its state is larger than {MOST_STATE // 1000} kB; keep ids and amounts, not documents")
-            self._run = self._run.going(step.state)
+            self._run = self._run.changed(state=step.state)
             self._went += step.went
             self._changed = self._changed or step.state != before or bool(step.went)
             for effect in step.effects:
